@@ -1,0 +1,51 @@
+PYTHON ?= python3
+BIN    := .venv/bin
+READY  := .venv/.installed
+# Idle OpenMP threads sleep instead of spinning; it must be set before torch is imported.
+export OMP_WAIT_POLICY ?= passive
+
+.PHONY: help demo test nbdev-test slow lab bench export clean-nbs readme docs
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+
+demo: $(READY) ## train a small model and show what it recommends
+	$(BIN)/seqrec demo
+
+test: $(READY) ## all checks: export and clean leave no trace, every notebook runs, the site's sources agree
+	$(BIN)/python -m pytest
+
+nbdev-test: $(READY) ## the notebooks alone, by nbdev's own runner
+	$(BIN)/nbdev_test
+
+slow: $(READY) ## what `make test` leaves out: cells marked `#| slow`, and the slow tests
+	$(BIN)/python -m pytest -m slow
+
+lab: $(READY) ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab nbs/
+
+bench: $(READY) ## time training and evaluation
+	$(BIN)/python benchmarks/sasrec.py
+
+export: $(READY) ## write the package from the notebooks
+	$(BIN)/nbdev_export
+
+clean-nbs: $(READY) ## strip execution counts and other noise from the notebooks
+	$(BIN)/nbdev_clean
+
+readme: $(READY) ## write README.md from nbs/index.ipynb
+	$(BIN)/python tools/make_readme.py
+
+docs: $(READY) ## render the site to _docs/ (needs Quarto)
+	@command -v quarto >/dev/null || { echo "Quarto is not on the PATH: see https://quarto.org/docs/get-started"; exit 1; }
+	PATH="$(CURDIR)/$(BIN):$$PATH" quarto render
+
+# Touched last, so an interrupted installation is taken up again.
+$(READY): settings.ini setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "seqrec_nb needs Python 3.10 or newer. Name one with: make PYTHON=/path/to/python3"; exit 1; }
+	@echo "Installing seqrec_nb and its tools into .venv (about 2 GB; minutes the first time)"
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,36 @@
+"Everything that can be set is in settings.ini."
+from configparser import ConfigParser
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+parser = ConfigParser(delimiters=["="])
+parser.read(here / "settings.ini", encoding="utf-8")
+cfg = parser["DEFAULT"]
+lab, dev = cfg["lab_requirements"].split(), cfg["dev_requirements"].split()
+readme = here / "README.md"
+
+setup(
+    name=cfg["lib_name"],
+    version=cfg["version"],
+    description=cfg["description"],
+    long_description=readme.read_text(encoding="utf-8") if readme.exists() else "",
+    long_description_content_type="text/markdown",
+    author=cfg["author"],
+    license="Apache-2.0",
+    keywords=cfg["keywords"],
+    url=cfg["git_url"] or None,
+    python_requires=">=" + cfg["min_python"],
+    install_requires=cfg["requirements"].split(),
+    extras_require={"lab": lab, "dev": lab + dev},
+    # data/ is at the root; an installed copy finds it as seqrec_nb/_data
+    packages=find_packages(include=["seqrec_nb", "seqrec_nb.*"]) + ["seqrec_nb._data"],
+    package_dir={"seqrec_nb._data": "data"},
+    package_data={"seqrec_nb._data": ["*.json", "*.txt", "*.tsv"]},
+    entry_points={
+        "console_scripts": cfg["console_scripts"].split(),
+        "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"],
+    },
+    zip_safe=False,
+)

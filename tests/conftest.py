@@ -1,0 +1,22 @@
+import os, sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # before torch is imported
+os.environ.setdefault('MPLBACKEND', 'agg')
+os.chdir(Path(__file__).parent.parent)                # where nbdev looks for settings.ini
+
+def pytest_collection_modifyitems(items):
+    "A package that is out of step with its notebooks is said first: it explains the failures after it."
+    items.sort(key=lambda o: o.path.name != 'test_repository.py')
+
+@pytest.fixture(autouse=True)
+def restore():
+    "Notebooks share this process: give back what nbdev and they change."
+    env, path, cwd = dict(os.environ), list(sys.path), os.getcwd()
+    yield
+    os.environ.clear(); os.environ.update(env)
+    sys.path[:] = path
+    os.chdir(cwd)
+    if 'matplotlib.pyplot' in sys.modules: sys.modules['matplotlib.pyplot'].close('all')
