@@ -1,8 +1,8 @@
 PYTHON ?= python3
 BIN    := .venv/bin
 READY  := .venv/.installed
-# Idle OpenMP threads sleep instead of spinning; it must be set before torch is imported.
-export OMP_WAIT_POLICY ?= passive
+# How long an idle OpenMP thread spins before it sleeps; read when torch is first imported.
+export GOMP_SPINCOUNT ?= 10000
 
 .PHONY: help demo test nbdev-test slow lab bench export clean-nbs readme docs
 .DEFAULT_GOAL := help

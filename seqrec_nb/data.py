@@ -6,7 +6,7 @@
 __all__ = ['Dataset', 'DataError', 'from_frame', 'says', 'read_sequences', 'data_dir', 'registry', 'cache_dir', 'fetch', 'load',
            'setting']
 
-# %% ../nbs/01_data.ipynb #f0e0262e
+# %% ../nbs/01_data.ipynb #c002
 import contextlib, difflib, hashlib, json, os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-# %% ../nbs/01_data.ipynb #04cae651
+# %% ../nbs/01_data.ipynb #c005
 @dataclass(eq=False)
 class Dataset:
     "All users' item sequences, oldest first, end to end in one array."
@@ -61,7 +61,7 @@ class Dataset:
 
     def __repr__(self): return f"Dataset({self.name}: {self.n_users:,} users, {self.n_items:,} items, {len(self.items):,} interactions)"
 
-# %% ../nbs/01_data.ipynb #f2a2b188
+# %% ../nbs/01_data.ipynb #c010
 class DataError(ValueError):
     "The data is not what it should be. The message names the place and the remedy."
 
@@ -102,14 +102,14 @@ def from_frame(
     item_names = None if names is None else np.array([""] + [str(names.get(x, x)) for x in item_ids[1:]], dtype=object)
     return Dataset(name, torch.from_numpy(i + 1), torch.from_numpy(offsets), item_ids, np.asarray(user_ids, dtype=object), item_names)
 
-# %% ../nbs/01_data.ipynb #be1363e5
+# %% ../nbs/01_data.ipynb #c015
 def says(f, *args, **kw)->str: # the message of the error that the call raises
     "Call `f`, which must fail, and return what its error says. For showing and testing failures."
     try: f(*args, **kw)
     except Exception as e: return f"{type(e).__name__}: {e}"
     raise AssertionError(f"{f} raised nothing")
 
-# %% ../nbs/01_data.ipynb #79dce8c1
+# %% ../nbs/01_data.ipynb #c019
 def read_sequences(
     path,              # text file: one user a line, `user item item ...`, oldest first, ids are whole numbers
     name:str|None=None, # what to call the dataset; default: the file's name
@@ -141,7 +141,7 @@ def read_sequences(
     item_names = None if names is None else np.array([""] + [str(names.get(int(x), x)) for x in ids], dtype=object)
     return Dataset(name or path.stem, torch.from_numpy(items + 1), torch.from_numpy(offsets), item_ids, np.array([int(u) for u in users]), item_names)
 
-# %% ../nbs/01_data.ipynb #c9fa6f37
+# %% ../nbs/01_data.ipynb #c026
 def data_dir()->Path:
     "The folder with the registry and the built-in dataset: `data/` of a checkout, or the copy inside an installed package."
     here = Path(__file__).resolve().parent
@@ -151,7 +151,7 @@ def registry()->dict: # name -> what is known of the dataset
     "What the project knows of each named dataset: file, address, sha256, size, owner and terms."
     return json.loads((data_dir()/"registry.json").read_text(encoding="utf-8"))
 
-# %% ../nbs/01_data.ipynb #990c18d3
+# %% ../nbs/01_data.ipynb #c029
 def _sha256(path)->str: return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 def cache_dir()->Path:
@@ -185,7 +185,7 @@ def fetch(
     except ValueError as e: raise DataError(f"what {url} returned is not the registered {file}: {e}. Nothing was kept. {remedy}") from e
     except OSError as e: raise DataError(f"{file} is not here and {url} cannot be reached ({type(e).__name__}). {remedy}") from e
 
-# %% ../nbs/01_data.ipynb #cb825989
+# %% ../nbs/01_data.ipynb #c030
 def load(
     name:str="builtin", # a name of `registry()`
 )->Dataset:
@@ -204,7 +204,7 @@ def _names(entry, path)->dict|None: # item id -> name, from the table beside the
     df = pd.read_csv(table, sep="\t", quoting=3, keep_default_na=False, index_col="item_id")
     return df[entry["names_column"]].to_dict()
 
-# %% ../nbs/01_data.ipynb #e7baefde
+# %% ../nbs/01_data.ipynb #c038
 @contextlib.contextmanager
 def setting(**env): # environment variables for the time of a `with` block; None removes one
     "Set environment variables and put back what was there."

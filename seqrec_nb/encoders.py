@@ -82,8 +82,8 @@ class Transformer(nn.Module):
 
     @property
     def mask_item(self)->int: return self.n_items + 1
-    def table(self)->Tensor: # [N+1,D], what scores are made with; row 0 is padding
-        return self.items.weight[:-1]
+    def table(self)->Tensor: # [N+2,D], what scores are made with: padding, items 1..N, mask token
+        return self.items.weight
     def embed(self,
         items:Tensor,            # [...] item ids
         slot:Tensor|None=None,   # [...] position 0..L-1; default: the last axis counts slots

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .batches import Batch, Rows
 from .data import Dataset
-from .train import fast_matmul
+from .train import fast_cpu
 
 # %% ../nbs/11_evaluate.ipynb #c005
 def rank_of_target(
@@ -25,25 +25,26 @@ def rank_of_target(
     target:Tensor,      # [B] column of the true next item
     seen:Tensor,        # [B,S] columns that the user had; 0 fills up
     seen_score:float=float("-inf"), # what seen items score; the S3-Rec family writes 0
-    ties:float=.5,      # what an equal score counts: .5 the mean over random orders, 0 in favour of the target, 1 against it
+    ties:float|Tensor=.5, # [B] or one number: where among items of equal score the target stands, from 0, first, to 1, last
     first:int=1,        # first column that competes; 0 lets padding compete
-)->Tensor:              # [B] ranks from 0, float
+)->Tensor:              # [B] ranks from 0
     """How many items stand before the target. Raises `ValueError` for scores that are not a number, and `-inf` for a target that is itself seen makes it last of all."""
-    padding = scores[:, :1].clone()
+    padding = scores[:, 0].clone()
     scores.scatter_(1, seen, seen_score)
-    scores[:, :1] = padding                                  # `seen` is filled up with 0
-    scores = scores[:, first:]
+    scores[:, 0] = padding                                   # `seen` is filled up with 0
+    scores[:, :first] = float("-inf")
     if torch.isnan(scores.amax(1)).any(): raise ValueError("some scores are not a number: a model that diverged cannot be ranked")
-    own = scores.gather(1, target[:, None] - first)
-    before = (scores > own).sum(1).double()
-    return before + ties * ((scores == own).sum(1) - 1) if ties else before
+    own = scores.gather(1, target[:, None])
+    count = lambda which: which.view(torch.uint8).sum(1, dtype=torch.int32).long()
+    equal = count(scores == own) - 1 - first * torch.isneginf(own[:, 0])      # columns below `first` tie with nobody
+    return count(scores > own) + (ties * (equal + 1)).long().clamp_max(equal) if torch.is_tensor(ties) or ties else count(scores > own)
 
 # %% ../nbs/11_evaluate.ipynb #c009
 def hit(rank:Tensor, k:int=10)->Tensor: # [R], 1 if the target is among the first k
     return (rank < k).double()
 
 def gain(rank:Tensor, k:int=10)->Tensor: # [R], 1/log2(rank+2) for a hit, else 0: NDCG with one relevant item
-    return torch.where(rank < k, 1 / (rank + 2).double().log2(), 0.)
+    return torch.where(rank < k, 1 / (rank.double() + 2).log2(), 0.)
 
 METRICS = {"HR": hit, "NDCG": gain}
 
@@ -61,18 +62,20 @@ def ranks(
     model,                          # anything with score(batch) -> [B,N+1]
     rows:Rows,                      # such as user_rows(ds, "test")
     seen_score:float=float("-inf"), # see `rank_of_target`
-    ties:float=.5,
-    chunk:int|None=None,            # rows at a time; default: as many as make some 24 MB of scores
+    ties:float|None=None,           # where a target stands among its equals, 0 first, 1 last; None: at random, the same each time
+    chunk:int|None=None,            # rows at a time; default: as many as make some 8 MB of scores
 )->Tensor:                          # [R] on the CPU, from 0
     "The rank of each row's target among all items, the user's history set aside."
     if isinstance(model, torch.nn.Module): model.eval()
-    out = []
-    with fast_matmul():
-        for batch in rows.batches(chunk or max(1, 6_000_000 // (rows.ds.n_items + 1))):
+    place = torch.rand(len(rows), generator=torch.Generator().manual_seed(0)).to(rows.device) if ties is None else torch.full((len(rows),), float(ties), device=rows.device)
+    out, done = [], 0
+    with fast_cpu():
+        for batch in rows.batches(chunk or max(1, 2_000_000 // (rows.ds.n_items + 1))):
             scores = model.score(batch)
             if scores.shape != (len(batch), rows.ds.n_items + 1): raise ValueError(f"score gave {tuple(scores.shape)}, but {len(batch)} rows and {rows.ds.n_items} items make {(len(batch), rows.ds.n_items + 1)}")
-            out.append(rank_of_target(scores, batch.next, batch.rows.seen(), seen_score, ties))
-    return torch.cat(out).cpu() if out else torch.zeros(0)
+            out.append(rank_of_target(scores, batch.next, batch.rows.seen(), seen_score, place[done:done + len(batch)]))
+            done += len(batch)
+    return torch.cat(out).cpu() if out else torch.zeros(0, dtype=torch.long)
 
 def evaluate(model, rows:Rows, ks:tuple=(5, 10, 20), **kw)->dict[str, float]:
     "`metrics` of `ranks`."

@@ -24,7 +24,7 @@ def bce(
     "Binary cross-entropy of the next item against sampled ones; k negatives add up (SASRec, Eq. 6 of Kang and McAuley 2018)."
     if negative.shape[0] != len(target): raise ValueError(f"{len(target)} targets but negatives for {negative.shape[0]} positions: one row of negatives each")
     e = F.embedding(torch.cat([target[:, None], negative.reshape(len(target), -1)], 1), table)     # [M,1+k,D], one gather for both
-    score = (e @ h[:, :, None]).squeeze(-1)                                                        # [M,1+k]
+    score = (e * h[:, None]).sum(-1)                                                               # [M,1+k]; thousands of tiny matrix products would be slower
     return _mean_over_targets(-F.logsigmoid(score[:, 0]) - F.logsigmoid(-score[:, 1:]).sum(1), target)
 
 # %% ../nbs/05_losses.ipynb #c010

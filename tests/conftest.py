@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault('OMP_WAIT_POLICY', 'passive')  # before torch is imported
+os.environ.setdefault('GOMP_SPINCOUNT', '10000')  # before torch is imported
 os.environ.setdefault('MPLBACKEND', 'agg')
 os.chdir(Path(__file__).parent.parent)                # where nbdev looks for settings.ini
 
