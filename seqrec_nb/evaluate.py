@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'rank_of_target', 'hit', 'gain', 'metrics', 'ranks', 'evaluate', 'validation', 'interval', 'table',
-           'by_length', 'by_group', 'recommend']
+           'readable', 'by_length', 'by_group', 'recommend']
 
 # %% ../nbs/11_evaluate.ipynb #c002
 import math
@@ -108,6 +108,11 @@ def table(
     "A row for each system: each figure with its interval, best first by the last figure."
     rows = {n: {c: x for m in metric for c, x in ((m, metrics(r, (int(m.split("@")[1]),))[m]), (f"{m} from", interval(r, m, **kw)[0]), (f"{m} to", interval(r, m, **kw)[1]))} for n, r in ranks_of.items()}
     return pd.DataFrame(rows).T.sort_values(metric[-1], ascending=False)
+
+def readable(t:pd.DataFrame, digits:int=4)->pd.DataFrame: # "0.1234 (0.1200 to 0.1268)"
+    "A `table` with each figure and its interval in one cell."
+    f = lambda x: f"{x:.{digits}f}"
+    return pd.DataFrame({m: [f"{f(r[m])} ({f(r[f'{m} from'])} to {f(r[f'{m} to'])})" for _, r in t.iterrows()] for m in t if f"{m} from" in t}, index=t.index)
 
 # %% ../nbs/11_evaluate.ipynb #c026
 def by_length(rows:Rows)->pd.Series: # [R] the papers' groups of input length
