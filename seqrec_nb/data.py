@@ -151,7 +151,7 @@ def registry()->dict: # name -> what is known of the dataset
     "What the project knows of each named dataset: file, address, sha256, size, owner and terms."
     return json.loads((data_dir()/"registry.json").read_text(encoding="utf-8"))
 
-# %% ../nbs/01_data.ipynb #c029
+# %% ../nbs/01_data.ipynb #c030
 def _sha256(path)->str: return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 def cache_dir()->Path:
@@ -185,7 +185,7 @@ def fetch(
     except ValueError as e: raise DataError(f"what {url} returned is not the registered {file}: {e}. Nothing was kept. {remedy}") from e
     except OSError as e: raise DataError(f"{file} is not here and {url} cannot be reached ({type(e).__name__}). {remedy}") from e
 
-# %% ../nbs/01_data.ipynb #c030
+# %% ../nbs/01_data.ipynb #c031
 def load(
     name:str="builtin", # a name of `registry()`
 )->Dataset:
@@ -204,7 +204,7 @@ def _names(entry, path)->dict|None: # item id -> name, from the table beside the
     df = pd.read_csv(table, sep="\t", quoting=3, keep_default_na=False, index_col="item_id")
     return df[entry["names_column"]].to_dict()
 
-# %% ../nbs/01_data.ipynb #c038
+# %% ../nbs/01_data.ipynb #c040
 @contextlib.contextmanager
 def setting(**env): # environment variables for the time of a `with` block; None removes one
     "Set environment variables and put back what was there."

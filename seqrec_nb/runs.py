@@ -19,7 +19,7 @@ import seqrec_nb
 from .batches import user_rows
 from .data import cache_dir, data_dir, load
 from .evaluate import METRICS, metrics, ranks, validation
-from .train import Objective, Training, load_tensors, plain_step, save_tensors, train
+from .train import Best, Objective, Training, load_tensors, plain_step, save_tensors, train
 
 # %% ../nbs/12_runs.ipynb #c005
 def runs_dir()->Path:
@@ -60,12 +60,12 @@ class Run:
     @property
     def settings(self)->dict: return self.about["settings"]
     @property
-    def history(self)->pd.DataFrame: return pd.DataFrame(self.about["history"]).set_index("epoch")
+    def history(self)->pd.DataFrame: return pd.DataFrame(self.about["history"], columns=None if self.about["history"] else ["epoch"]).set_index("epoch")
     def metrics(self, ks=(5, 10, 20))->dict: return metrics(self.ranks, ks)
     def row(self, ks=(5, 10, 20))->dict: # one flat row: what was run, and what came out
         a = self.about
         return {"method": a["method"].split(":")[1], "dataset": a["dataset"], "seed": a["seed"], **{k: v for k, v in a["settings"].items()}, "valid": a["best"]["value"], "best epoch": a["best"]["epoch"],
-                "epochs": len(a["history"]), "s/epoch": pd.Series([r["seconds"] for r in a["history"]]).median(), "seconds": a["seconds"], **self.metrics(ks), "device": a["device"], "code": a["code"], "file": self.path.name}
+                "epochs": len(a["history"]), "s/epoch": pd.Series([r["seconds"] for r in a["history"]], dtype=float).median(), "seconds": a["seconds"], **self.metrics(ks), "device": a["device"], "code": a["code"], "file": self.path.name}
     def __repr__(self): return f"Run({self.path.stem}: {', '.join(f'{k} {v:.4f}' for k, v in self.metrics((10,)).items())}, best epoch {self.about['best']['epoch']} of {len(self.about['history'])})"
 
 def load_run(path)->Run:
@@ -86,7 +86,7 @@ def load_runs(folder=None, **which)->pd.DataFrame:
 
 # %% ../nbs/12_runs.ipynb #c007
 def run(
-    method,                  # (dataset, **settings) -> Objective, a function or class. One that no module holds is stored with its text
+    method,                  # (dataset, **settings) -> Objective or any model with `score`; a function or class. One that no module holds is stored with its text
     dataset="builtin",       # a name that `load` knows, or a Dataset of your own
     seed:int=0,
     epochs:int=300,          # at most
@@ -123,12 +123,15 @@ def run(
     torch.manual_seed(seed)
     d = ds.to(device)
     objective = _make(method, d, max_len, settings)
-    training = Training(objective, rows(d, max_len=max_len), batch_size=batch_size, lr=lr, step=step, seed=seed)
-    history, best = train(training, validation(user_rows(d, "valid", max_len), select), epochs, patience, checkpoint, progress, f"{method.__qualname__} on {ds.name}")
+    validate = validation(user_rows(d, "valid", max_len), select)
+    if isinstance(objective, Objective):
+        training = Training(objective, rows(d, max_len=max_len), batch_size=batch_size, lr=lr, step=step, seed=seed)
+        history, best = train(training, validate, epochs, patience, checkpoint, progress, f"{method.__qualname__} on {ds.name}")
+    else: history, best = [], Best(value=validate(objective))             # a counting model has nothing to train
     r = ranks(objective, user_rows(d, "test", max_len))
     about |= {"code": code, "device": device_name(device), "torch": torch.__version__, "threads": torch.get_num_threads(), "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
               "seconds": sum(h["seconds"] + h["valid_seconds"] for h in history), "history": history, "best": {"epoch": best.epoch, "value": best.value}}
-    if keep_weights: save_tensors(path.with_suffix(".weights"), {k: v.cpu() for k, v in objective.state_dict().items()}, about | {"kind": "weights"})
+    if keep_weights and history: save_tensors(path.with_suffix(".weights"), {k: v.cpu() for k, v in objective.state_dict().items()}, about | {"kind": "weights"})
     save_tensors(path, {"ranks": r.to(torch.int16 if ds.n_items < 2**15 else torch.int32), **(keep(objective) if keep else {})}, about)
     checkpoint.unlink(missing_ok=True)
     return load_run(path)
@@ -162,6 +165,7 @@ def load_model(
     method=None,    # the method, where no module holds it
 )->Objective:
     "The trained objective of a run, on the CPU. Raises `FileNotFoundError` where its weights are not on this machine."
+    if not run.about["history"]: return _make(method or _find(run.about["method"]), dataset or load(run.about["dataset"]), run.about["protocol"]["max_len"], run.settings)
     path = next((p for p in (run.path.with_suffix(".weights"), runs_dir()/f"{run.path.stem}.weights") if p.exists()), None)
     if path is None: raise FileNotFoundError(f"the weights of {run.path.stem} are not on this machine (they are not committed); train it once more: run(..., again=True)")
     ds = dataset or load(run.about["dataset"])
@@ -172,7 +176,7 @@ def load_model(
     objective.load_state_dict(load_tensors(path)[0])
     return objective.eval()
 
-# %% ../nbs/12_runs.ipynb #c016
+# %% ../nbs/12_runs.ipynb #c019
 def publish(run:Run, folder=None)->Path: # where it is now
     "Copy a run, without its weights, to where all can see it. Raises `ValueError` for a run of code that was not committed, or of more than 100 KB."
     if run.about["code"].endswith("+"): raise ValueError(f"{run.path.stem} was made by code that differs from commit {run.about['code'][:-1]}: commit first, then run it again")
@@ -181,7 +185,7 @@ def publish(run:Run, folder=None)->Path: # where it is now
     save_tensors(to, *load_tensors(run.path))
     return to
 
-# %% ../nbs/12_runs.ipynb #c019
+# %% ../nbs/12_runs.ipynb #c022
 def study(
     runs:list[dict],        # the arguments of `run`, each with "method"
     progress:bool=True,
@@ -196,7 +200,7 @@ def study(
     if failed: raise RuntimeError(f"{len(failed)} of {len(runs)} runs failed, the others are stored. The first: {failed[0][0]}: {failed[0][1]}") from failed[0][1]
     return pd.DataFrame(done)
 
-# %% ../nbs/12_runs.ipynb #c022
+# %% ../nbs/12_runs.ipynb #c025
 def summary(
     runs:pd.DataFrame,                  # rows of `load_runs`
     by:list=("method", "loss"),         # columns that tell systems apart
