@@ -31,7 +31,7 @@ class Model(nn.Module):
         super().__init__()
         self.items, self.slots = nn.Embedding(n_items + 2, dim, padding_idx=0), nn.Embedding(max_len, dim)
         self.norm, self.drop = nn.LayerNorm(dim, eps=1e-12), nn.Dropout(p)
-        layer = nn.TransformerEncoderLayer(dim, heads, 4 * dim, p, "gelu", batch_first=True)
+        layer = nn.TransformerEncoderLayer(dim, heads, 4 * dim, p, "gelu", layer_norm_eps=1e-12, batch_first=True)
         self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         for m in self.modules():
             if isinstance(m, (nn.Linear, nn.Embedding)): nn.init.normal_(m.weight, std=.02)

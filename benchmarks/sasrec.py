@@ -1,4 +1,4 @@
-"""An epoch of SASRec here, beside a plainly written one: same rows, batch, model, loss and number of negatives, steps interleaved in one process.
+"""An epoch of SASRec here, beside a plainly written one: same rows, batch, size of model, loss and number of negatives, steps interleaved in one process.
 
     make bench            (on Beauty where SEQREC_DATA has it, else on a generated world of its size)
 """

@@ -93,6 +93,9 @@ class Layout:
     def slot(self)->Tensor: return self.source % self.width   # [P,W] position 0..L-1 in the padded row
     @property
     def row(self)->Tensor: return self.kept // self.width     # [M]
+    @property
+    def real(self)->Tensor: # [M] False where a padded slot came out, as it does in a rectangle: whatever pools or compares positions must leave these out
+        return self.take(self.segment > 0)
     def pick(self, x:Tensor)->Tensor:
         "[B,L,...] -> [M,...]: the kept positions of something padded."
         return x.flatten(0, 1)[self.kept]

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Dataset', 'DataError', 'from_frame', 'says', 'read_sequences', 'data_dir', 'registry', 'cache_dir', 'fetch', 'load',
-           'setting']
+           'at_hand', 'setting']
 
 # %% ../nbs/01_data.ipynb #c002
 import contextlib, difflib, hashlib, json, os
@@ -52,12 +52,15 @@ class Dataset:
         return str((self.item_ids if self.item_names is None else self.item_names)[item])
 
     def index(self, ids)->Tensor: # [n] items 1..N
-        "Items of the given source ids. Raises `KeyError` for an id that the dataset does not hold."
-        if not hasattr(self, "_index"): self._index = {str(x): i for i, x in enumerate(self.item_ids) if i}
-        unknown = [x for x in ids if str(x) not in self._index]
+        "Items of the given source ids; '7' is taken for 7 where that leaves no doubt. Raises `KeyError` for an id that the dataset does not hold."
+        if not hasattr(self, "_index"):
+            exact = {x: i for i, x in enumerate(self.item_ids.tolist()) if i}
+            texts = [str(x) for x in exact]
+            self._index = {**({t: i for t, i in zip(texts, exact.values())} if len(set(texts)) == len(texts) else {}), **exact}
+        unknown = [x for x in ids if x not in self._index]
         if unknown: raise KeyError(f"{self.name} has no item {unknown[0]!r}" + (f" (and {len(unknown)-1} more of those given)" if len(unknown) > 1 else "")
                                    + f"; its ids look like {', '.join(map(repr, self.item_ids[1:4].tolist()))}")
-        return torch.tensor([self._index[str(x)] for x in ids], dtype=torch.long)
+        return torch.tensor([self._index[x] for x in ids], dtype=torch.long)
 
     def __repr__(self): return f"Dataset({self.name}: {self.n_users:,} users, {self.n_items:,} items, {len(self.items):,} interactions)"
 
@@ -122,7 +125,7 @@ def read_sequences(
     path = Path(path)
     if not path.exists(): raise DataError(f"{path}: there is no such file")
     users, rows = {}, []
-    with open(path, encoding="utf-8", errors="replace") as f:
+    with open(path, encoding="utf-8-sig", errors="replace") as f:
         for n, line in enumerate(f, 1):
             words = line.split()
             where = f"{path}, line {n}"
@@ -131,15 +134,17 @@ def read_sequences(
                 word = next(w for w in words if not (w.isascii() and w.isdigit()))
                 raise DataError(f"{where}: {word[:40]!r} is not a whole number; ids here are 0, 1, 2, ... For other ids read the file with pandas and use from_frame")
             if len(words) < 4: raise DataError(f"{where}: user {words[0]} has {len(words)-1} items, leave-one-out needs three or more; remove the line")
-            if words[0] in users: raise DataError(f"{where}: user {words[0]} stands in line {users[words[0]]} already; join the two lines or rename one user")
-            users[words[0]] = n
-            rows.append(np.array(words[1:], dtype=np.int64))
+            if max(map(len, words)) > 18: raise DataError(f"{where}: {max(words, key=len)[:40]} is too large for an id; 18 digits at most. For other ids read the file with pandas and use from_frame")
+            user, *items = map(int, words)
+            if user in users: raise DataError(f"{where}: user {user} stands in line {users[user]} already; join the two lines or rename one user")
+            users[user] = n
+            rows.append(np.array(items))
     if not rows: raise DataError(f"{path}: the file is empty")
     ids, items = np.unique(np.concatenate(rows), return_inverse=True)
     offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])])
     item_ids = np.concatenate([[0 if ids[0] > 0 else -1], ids])
     item_names = None if names is None else np.array([""] + [str(names.get(int(x), x)) for x in ids], dtype=object)
-    return Dataset(name or path.stem, torch.from_numpy(items + 1), torch.from_numpy(offsets), item_ids, np.array([int(u) for u in users]), item_names)
+    return Dataset(name or path.stem, torch.from_numpy(items + 1), torch.from_numpy(offsets), item_ids, np.array(list(users)), item_names)
 
 # %% ../nbs/01_data.ipynb #c026
 def data_dir()->Path:
@@ -183,6 +188,7 @@ def fetch(
     pooch.get_logger().setLevel("WARNING")
     try: return Path(pooch.retrieve(url, known_hash=f"sha256:{sha256}", fname=file, path=cache_dir(), downloader=pooch.HTTPDownloader(timeout=30, progressbar=True)))
     except ValueError as e: raise DataError(f"what {url} returned is not the registered {file}: {e}. Nothing was kept. {remedy}") from e
+    except PermissionError as e: raise DataError(f"{file} cannot be kept in the cache, {cache_dir()}: {e}. Name another folder in SEQREC_CACHE") from e
     except OSError as e: raise DataError(f"{file} is not here and {url} cannot be reached ({type(e).__name__}). {remedy}") from e
 
 # %% ../nbs/01_data.ipynb #c031
@@ -196,7 +202,13 @@ def load(
         raise DataError(f"no dataset {name!r}" + (f"; did you mean {near[0]!r}?" if near else "") + f" There are {', '.join(known)}. Your own: read_sequences(path) or from_frame(df)")
     entry = known[name]
     path = fetch(entry["file"], entry["url"], entry["sha256"]) if entry.get("url") else data_dir()/entry["file"]
+    if not entry.get("url") and _sha256(path) != entry["sha256"]: raise DataError(f"{path} is not as it was shipped; restore it: git checkout -- {path.name}")
     return read_sequences(path, name=name, names=_names(entry, path))
+
+def at_hand()->list[str]: # names
+    "The named datasets that can be read now, without a download."
+    folders = [Path(os.environ["SEQREC_DATA"]).expanduser()] if os.environ.get("SEQREC_DATA") else []
+    return [n for n, e in registry().items() if not e.get("url") or any((f/e["file"]).exists() for f in folders + [cache_dir()])]
 
 def _names(entry, path)->dict|None: # item id -> name, from the table beside the sequences where there is one
     table = path.parent/entry.get("names", "-")

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .batches import Layout, rectangle
+from .batches import Layout
 
 # %% ../nbs/03_encoders.ipynb #c005
 def dropout(
@@ -28,15 +28,18 @@ def dropout(
 
 # %% ../nbs/03_encoders.ipynb #c010
 def attention_mask(
-    segment:Tensor,      # [P,W] cells with the same number > 0 may attend to each other
-    causal:bool=True,    # and only backwards
+    real:Tensor,         # [P,W] which cells may be looked at
+    segment:Tensor|None=None, # [P,W] cells with the same number belong together; None: all cells of a row do
+    causal:bool=True,    # only backwards
     dtype=torch.float32,
-)->Tensor: # [P,1,W,W], 0 or -10000, to be added to the scores
-    """Who may attend to whom. A finite number instead of -inf keeps rows without any key finite: an empty cell then attends to all cells, by its scores alone,
-    as padded queries do in the authors' code, where methods that pool over padding depend on it."""
-    allowed = (segment[:, :, None] == segment[:, None, :]) & (segment > 0)[:, None, :]
-    if causal: allowed = allowed & torch.ones(segment.shape[1:] * 2, dtype=torch.bool, device=segment.device).tril()
-    return (~allowed).to(dtype).mul_(-10000.)[:, None]
+)->Tensor: # [P,1,W,W], to be added to the scores: 0, -10000, or -30000 between rows
+    """Who may attend to whom. A finite number instead of -inf keeps rows without any key finite: a padded query then attends to all cells, by its scores alone,
+    as in the authors' code, where methods that pool over padding depend on it."""
+    allowed = real.bool()[:, None, :].expand(-1, real.shape[1], -1)
+    if causal: allowed = allowed & torch.ones(real.shape[1], real.shape[1], dtype=torch.bool, device=real.device).tril()
+    mask = (~allowed).to(dtype).mul_(-10000.)
+    if segment is not None: mask = mask.masked_fill(segment[:, :, None] != segment[:, None, :], -30000.)   # lower still: a query without any key stays within its row
+    return mask[:, None]
 
 # %% ../nbs/03_encoders.ipynb #c014
 class Block(nn.Module):
@@ -92,10 +95,11 @@ class Transformer(nn.Module):
         return dropout(self.norm(self.items(items) + self.slots(slot)), self.p, self.training)
     def run(self,
         x:Tensor,           # [P,W,D] embedded cells
-        segment:Tensor,     # [P,W] 0: empty; equal numbers attend to each other. `items > 0` for padded rows
+        real:Tensor,        # [P,W] which of them may be looked at, `items > 0`
+        segment:Tensor|None=None, # [P,W] of packed rows: equal numbers belong together
         causal:bool=True,
     )->Tensor:              # [P,W,D]
-        mask = attention_mask(segment.long(), causal, x.dtype)
+        mask = attention_mask(real, segment, causal, x.dtype)
         for block in self.blocks: x = block(x, mask)
         return x
     def forward(self,
@@ -104,11 +108,12 @@ class Transformer(nn.Module):
         causal:bool=True,
     )->Tensor:                      # [M,D] at the layout's positions; [B,L,D], padding computed too, without one
         if items.shape[-1] > self.max_len: raise ValueError(f"rows of {items.shape[-1]} slots, but this encoder was made for max_len={self.max_len}")
-        if layout is None: return self.run(self.embed(items), items > 0, causal)
-        x = self.embed(items.flatten()[layout.source], layout.slot + self.max_len - layout.width)
-        return layout.take(self.run(x, layout.segment, causal))
+        if layout is None: return self.run(self.embed(items), items > 0, causal=causal)
+        cells = items.flatten()[layout.source]
+        x = self.embed(cells, layout.slot + self.max_len - layout.width)
+        return layout.take(self.run(x, (cells > 0) & (layout.segment > 0), layout.segment, causal))
 
-# %% ../nbs/03_encoders.ipynb #c022
+# %% ../nbs/03_encoders.ipynb #c024
 def from_s3rec(
     weights:dict,   # parameter name -> array or tensor, as those repositories save them
     heads:int=2,

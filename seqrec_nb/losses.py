@@ -9,6 +9,7 @@ __all__ = ['bce', 'cross_entropy']
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 # %% ../nbs/05_losses.ipynb #c005
 def _mean_over_targets(loss:Tensor, target:Tensor)->Tensor: # the mean where there is a target; 0, with a gradient of 0, where there is none
@@ -52,6 +53,7 @@ class _ChunkedCE(torch.autograd.Function):
         ctx.mark_non_differentiable(*output[1:])
         ctx.save_for_backward(*output[1:])
     @staticmethod
+    @once_differentiable
     def backward(ctx, g, _h, _t):
         gh, gt = ctx.saved_tensors
         return g * gh, g * gt, None, None, None
@@ -66,8 +68,8 @@ def cross_entropy(
     table:Tensor,     # [V,D] item embeddings; every row competes
     target:Tensor,    # [M] next items; 0: nothing to predict
     negative=None,    # not used; there so that it can stand where `bce` stands
-    chunk:int|None=None, # positions at a time; default: as many as make some 12 MB of scores
+    chunk:int|None=None, # positions at a time; default: as many as make some 12 MB of scores, 200 MB on a GPU
 )->Tensor:            # scalar, mean over positions with a target
     "Cross-entropy of the next item over all rows of the table, in chunks of positions. Once differentiable."
     if len(h) != len(target): raise ValueError(f"{len(h)} hidden states but {len(target)} targets: one each")
-    return _ChunkedCE.apply(h, table, target, chunk or max(16, 3_000_000 // len(table)), torch.is_grad_enabled())[0]
+    return _ChunkedCE.apply(h, table, target, chunk or max(16, (3_000_000 if h.device.type == "cpu" else 50_000_000) // len(table)), torch.is_grad_enabled())[0]

@@ -7,7 +7,7 @@ __all__ = ['runs_dir', 'published_dir', 'code_version', 'Run', 'load_run', 'find
            'load_model', 'publish', 'study', 'summary']
 
 # %% ../nbs/12_runs.ipynb #c002
-import hashlib, importlib, inspect, json, os, platform, subprocess, time
+import hashlib, importlib, inspect, json, os, platform, re, subprocess, sys, time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from torch import Tensor
 import seqrec_nb
 from .batches import user_rows
 from .data import cache_dir, data_dir, load
-from .evaluate import METRICS, metrics, ranks, validation
+from .evaluate import metrics, ranks, validation
 from .train import Best, Objective, Training, load_tensors, plain_step, save_tensors, train
 
 # %% ../nbs/12_runs.ipynb #c005
@@ -64,7 +64,7 @@ class Run:
     def metrics(self, ks=(5, 10, 20))->dict: return metrics(self.ranks, ks)
     def row(self, ks=(5, 10, 20))->dict: # one flat row: what was run, and what came out
         a = self.about
-        return {"method": a["method"].split(":")[1], "dataset": a["dataset"], "seed": a["seed"], **{k: v for k, v in a["settings"].items()}, "valid": a["best"]["value"], "best epoch": a["best"]["epoch"],
+        return {"method": a["method"].split(":")[1], "dataset": a["dataset"], "seed": a["seed"], **a["settings"], **a["protocol"], "valid": a["best"]["value"], "best epoch": a["best"]["epoch"],
                 "epochs": len(a["history"]), "s/epoch": pd.Series([r["seconds"] for r in a["history"]], dtype=float).median(), "seconds": a["seconds"], **self.metrics(ks), "device": a["device"], "code": a["code"], "file": self.path.name}
     def __repr__(self): return f"Run({self.path.stem}: {', '.join(f'{k} {v:.4f}' for k, v in self.metrics((10,)).items())}, best epoch {self.about['best']['epoch']} of {len(self.about['history'])})"
 
@@ -74,10 +74,12 @@ def load_run(path)->Run:
     if about.get("kind") != "run": raise ValueError(f"{path} holds no run")
     return Run(Path(path), about, tensors)
 
-def find_runs(folder=None, **which)->list[Run]: # such as dataset="beauty", method="sasrec", or any setting
-    "Stored runs, yours and the published ones, or those of one folder, whose row agrees with `which`."
+def find_runs(folder=None, **which)->list[Run]: # such as dataset="beauty", method="sasrec", or any other part of a run's row
+    "Stored runs, yours and the published ones, or those of one folder, whose row agrees with `which`; of a run that was repeated, the latest."
     files = {p.name: p for f in ([folder] if folder else [published_dir(), runs_dir()]) for p in Path(f).glob("*.run")}
-    found = [load_run(files[n]) for n in sorted(files)]
+    found = {re.sub(r"~\d+$", "", r.path.stem): r for r in sorted((load_run(p) for p in files.values()), key=lambda r: (r.about["finished"], r.path.name))}
+    found = [found[n] for n in sorted(found)]
+    if found and (stray := set(which) - {k for r in found for k in r.row()}): raise ValueError(f"no run has {', '.join(sorted(stray))}; a run's row has {', '.join(found[0].row())}")
     return [r for r in found if all(r.row().get(k) == v for k, v in which.items())]
 
 def load_runs(folder=None, **which)->pd.DataFrame:
@@ -101,37 +103,47 @@ def run(
     folder=None,             # where to store, and the only place to look; default `runs_dir()`, looking among the published runs too
     again:bool=False,        # run it although it is stored; the earlier file stays
     keep_weights:bool=True,  # so that `load_model` can answer later
+    seen_score:str="-inf",   # what items of the history score in the ranking; "0" as in the authors' code
     keep=None,               # objective -> tensors to store with the run, for an analysis
     progress:bool=True,
     **settings,              # the method's own; JSON must be able to hold them
 )->Run:
     "Train, choose the best epoch on validation, rank the test set once, store. Returns the stored run where there is one."
+    if not hasattr(method, "__qualname__"): raise TypeError(f"{method} has no name to store: define a function with def")
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available(): raise ValueError("there is no CUDA GPU here: device='cpu'")
     ds = load(dataset) if isinstance(dataset, str) else dataset
     folder, published = Path(folder or runs_dir()), [] if folder else [published_dir()]
     settings = {**_defaults(method), **settings}                          # complete, so that the file says everything
-    common = dict(epochs=epochs, patience=patience, batch_size=batch_size, lr=lr, max_len=max_len, rows=_name(rows), step=_name(step), select=select, seen_score="-inf")
-    about = {"kind": "run", "method": _name(method), "dataset": ds.name, "data": _fingerprint(ds), "seed": seed, "settings": settings, "protocol": common, "device_type": torch.device(device).type, **_source(method)}
+    common = dict(epochs=epochs, patience=patience, batch_size=batch_size, lr=lr, max_len=max_len, rows=_name(rows), step=_name(step), select=select, seen_score=seen_score)
+    about = {"kind": "run", "method": _name(method), "dataset": ds.name, "data": _fingerprint(ds), "seed": seed, "settings": settings, "protocol": common, "device_type": torch.device(device).type, **_source(method), **({"keep": _name(keep)} if keep else {})}
     try: key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
     except TypeError as e: raise TypeError(f"a run's settings must be numbers, texts, lists or None, so that they can be stored: {e}") from None
-    stem = f"{ds.name}-{method.__qualname__.lower()}-{seed}-{key}"
+    stem = re.sub(r"[^\w.-]+", "_", f"{ds.name}-{method.__qualname__.lower()}-{seed}-{key}")
     path, n = folder/f"{stem}.run", 1
-    if not again and (stored := next((f/path.name for f in [folder, *published] if (f/path.name).exists()), None)): return load_run(stored)
-    while path.exists(): n += 1; path = folder/f"{stem}-{n}.run"
+    if not again and (stored := next((f/path.name for f in [folder, *published] if (f/path.name).exists()), None)):
+        stored, code = load_run(stored), code_version()
+        if stored.about["code"] != code and progress: print(f"{stored.path.stem} was stored by code {stored.about['code']}, this is {code}; again=True runs it anew", file=sys.stderr)
+        return stored
+    for part in folder.glob(f".{path.stem}.*.part"): part.unlink()         # left by a process that was killed while writing
+    while path.exists(): n += 1; path = folder/f"{stem}~{n}.run"
     checkpoint = path.with_suffix(".checkpoint")
 
     code = code_version()                                                 # of the code that runs, not of what it may be changed to meanwhile
     torch.manual_seed(seed)
     d = ds.to(device)
     objective = _make(method, d, max_len, settings)
-    validate = validation(user_rows(d, "valid", max_len), select)
-    if isinstance(objective, Objective):
+    ranking, trained = dict(seen_score=float(seen_score)), isinstance(objective, Objective)
+    validate = validation(user_rows(d, "valid", max_len), select, **ranking)
+    if trained:
         training = Training(objective, rows(d, max_len=max_len), batch_size=batch_size, lr=lr, step=step, seed=seed)
+        training.note = code
         history, best = train(training, validate, epochs, patience, checkpoint, progress, f"{method.__qualname__} on {ds.name}")
+        if training.note != code: code = f"{training.note}, then {code}"   # begun by other code, and resumed by this
     else: history, best = [], Best(value=validate(objective))             # a counting model has nothing to train
-    r = ranks(objective, user_rows(d, "test", max_len))
+    r = ranks(objective, user_rows(d, "test", max_len), **ranking)
     about |= {"code": code, "device": device_name(device), "torch": torch.__version__, "threads": torch.get_num_threads(), "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
-              "seconds": sum(h["seconds"] + h["valid_seconds"] for h in history), "history": history, "best": {"epoch": best.epoch, "value": best.value}}
-    if keep_weights and history: save_tensors(path.with_suffix(".weights"), {k: v.cpu() for k, v in objective.state_dict().items()}, about | {"kind": "weights"})
+              "seconds": sum(h["seconds"] + h["valid_seconds"] for h in history), "trained": trained, "history": [{k: v if isinstance(v, int) else float(f"{v:.7g}") for k, v in h.items()} for h in history], "best": {"epoch": best.epoch, "value": best.value}}
+    if keep_weights and trained: save_tensors(path.with_suffix(".weights"), objective.state_dict(), about | {"kind": "weights"})
     save_tensors(path, {"ranks": r.to(torch.int16 if ds.n_items < 2**15 else torch.int32), **(keep(objective) if keep else {})}, about)
     checkpoint.unlink(missing_ok=True)
     return load_run(path)
@@ -165,21 +177,24 @@ def load_model(
     method=None,    # the method, where no module holds it
 )->Objective:
     "The trained objective of a run, on the CPU. Raises `FileNotFoundError` where its weights are not on this machine."
-    if not run.about["history"]: return _make(method or _find(run.about["method"]), dataset or load(run.about["dataset"]), run.about["protocol"]["max_len"], run.settings)
-    path = next((p for p in (run.path.with_suffix(".weights"), runs_dir()/f"{run.path.stem}.weights") if p.exists()), None)
-    if path is None: raise FileNotFoundError(f"the weights of {run.path.stem} are not on this machine (they are not committed); train it once more: run(..., again=True)")
-    ds = dataset or load(run.about["dataset"])
-    if _fingerprint(ds) != run.about["data"]: raise ValueError(f"{run.path.stem} was trained on other data than this {ds.name}")
+    ds, protocol = dataset or load(run.about["dataset"]), run.about["protocol"]
+    if _fingerprint(ds) != run.about["data"]: raise ValueError(f"{run.path.stem} was made from other data than this {ds.name}")
     if method is None and "source" in run.about: raise ValueError(f"no module holds the method of {run.path.stem}; define it again (its text is in run.about['source']) and hand it in: load_model(run, method=...)")
-    objective = _make(method or _find(run.about["method"]), ds, run.about["protocol"]["max_len"], run.settings)
-    objective.setup(user_rows(ds))
-    objective.load_state_dict(load_tensors(path)[0])
+    objective = _make(method or _find(run.about["method"]), ds, protocol["max_len"], run.settings)
+    if not run.about.get("trained", True): return objective
+    for path in (run.path.with_suffix(".weights"), runs_dir()/f"{run.path.stem}.weights"):
+        if path.exists():
+            weights, about = load_tensors(path)
+            if about["finished"] == run.about["finished"]: break
+    else: raise FileNotFoundError(f"the weights of {run.path.stem} are not on this machine (they are not committed); train it once more: run(..., again=True)")
+    objective.setup(_find(protocol["rows"])(ds, max_len=protocol["max_len"]))
+    objective.load_state_dict(weights)
     return objective.eval()
 
 # %% ../nbs/12_runs.ipynb #c019
 def publish(run:Run, folder=None)->Path: # where it is now
     "Copy a run, without its weights, to where all can see it. Raises `ValueError` for a run of code that was not committed, or of more than 100 KB."
-    if run.about["code"].endswith("+"): raise ValueError(f"{run.path.stem} was made by code that differs from commit {run.about['code'][:-1]}: commit first, then run it again")
+    if not run.about["code"].isalnum(): raise ValueError(f"{run.path.stem} was made by code {run.about['code']}, which is no single commit: commit first, then run it again")
     if run.path.stat().st_size > 100_000: raise ValueError(f"{run.path.stem} has {run.path.stat().st_size:,} bytes; 100,000 is the most for a file to commit")
     to = Path(folder or published_dir())/run.path.name
     save_tensors(to, *load_tensors(run.path))
@@ -206,8 +221,11 @@ def summary(
     by:list=("method", "loss"),         # columns that tell systems apart
     show:tuple=("HR@5", "NDCG@5", "HR@10", "NDCG@10", "HR@20", "NDCG@20"),
 )->pd.DataFrame:                        # a row for each system: mean and standard deviation over seeds, seeds, seconds an epoch
-    "Mean and standard deviation over seeds of each figure."
+    "Mean and standard deviation over seeds of each figure. Raises `ValueError` where runs that differ in more than the seed would be averaged."
     by = [c for c in by if c in runs]
+    outcome = {"seed", "valid", "best epoch", "epochs", "s/epoch", "seconds", "device", "code", "file"} | {c for c in runs if "@" in c}
+    for c in runs.columns.difference([*outcome, *by]):
+        if (runs.groupby(by, dropna=False)[c].nunique(dropna=False) > 1).any(): raise ValueError(f"these runs differ in {c}: name it in `by`, or choose among them")
     g = runs.groupby(by, dropna=False)
     out = g[list(show)].mean().round(4)
     for c in show: out[c] = out[c].map("{:.4f}".format) + (g[c].std().fillna(0).map(" ± {:.4f}".format))

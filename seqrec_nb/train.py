@@ -9,7 +9,7 @@ __all__ = ['Objective', 'NextItem', 'plain_step', 'fast_cpu', 'Training', 'fit',
 # %% ../nbs/10_train.ipynb #c002
 import contextlib, ctypes, json, os, time
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -39,7 +39,7 @@ class Objective(nn.Module):
     def on_epoch(self, epoch:int, rows:Rows): "Refresh what is not learned by gradient. Epochs count from 1."
     def observe(self, terms:dict[str, Tensor]): "Feedback from the detached terms of a step."
     def score(self, batch:Batch)->Tensor: # [B,N+1], column 0 is padding
-        "Score of every item as the next one: the last hidden state times the item table."
+        "Score of every item as the next one: the last hidden state times the item table. A new tensor: ranking writes into it."
         return self.encoder(batch.items, batch.layout)[batch.layout.last] @ self.encoder.table()[:batch.rows.ds.n_items + 1].T
 
     def weight(self, term:str)->float:
@@ -48,7 +48,9 @@ class Objective(nn.Module):
     def total(self, terms:dict[str, Tensor])->Tensor:
         "The weighted sum that is minimised. Raises `KeyError` for a weight whose term does not exist."
         if stray := set(self.weights) - set(terms): raise KeyError(f"weights name {', '.join(sorted(stray))}, but the terms are {', '.join(terms)}")
-        return sum(self.weight(n) * t for n, t in terms.items() if self.weight(n) != 0)
+        used = [self.weight(n) * t for n, t in terms.items() if self.weight(n) != 0]
+        if not used: raise ValueError(f"every term ({', '.join(terms)}) has weight 0: there is nothing to learn")
+        return sum(used)
 
 # %% ../nbs/10_train.ipynb #c007
 class NextItem(Objective):
@@ -56,7 +58,7 @@ class NextItem(Objective):
     def __init__(self,
         encoder:nn.Module,
         loss=cross_entropy,  # (h [M,D], table [V,D], target [M], negative) -> scalar, such as `bce` or `cross_entropy`
-        sampler=None,        # dataset -> (user [M], k, generator) -> [M,k], such as `Unseen`; None where the loss needs none
+        sampler=None,        # dataset -> (user [M], k, generator) -> [M,k], such as `UniformNegatives`; None where the loss needs none
         k:int=1,             # negatives a position
         weights:dict|None=None,
     ):
@@ -129,25 +131,30 @@ class Training:
         self.objective, self.rows, self.batch_size, self.step, self.epoch = objective.to(rows.device), rows, batch_size, step, 0
         self.opt = torch.optim.Adam(objective.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
         self.generator = torch.Generator(rows.device).manual_seed(seed)
+        self.note = None         # anything JSON can hold; a checkpoint keeps it, and resuming brings back the first one
         objective.setup(rows)
+
+    @property
+    def about(self)->dict: # what a checkpoint must agree on
+        g = self.opt.param_groups[0]
+        return {"rows": len(self.rows), "batch_size": self.batch_size, "lr": g["lr"], "weight_decay": g["weight_decay"], "step": self.step.__qualname__}
 
 def fit(
     training:Training,
     epochs:int=200,     # up to which epoch, counted from the very start
-):                      # yields {"epoch", "seconds", each term's mean over the epoch}
+):                      # yields {"epoch", "seconds", each term's mean over the rows}
     "Train, and yield one row per epoch. Raises `FloatingPointError` once a loss is no longer finite."
     t, o = training, training.objective
     while t.epoch < epochs:
-        began, sums, n = time.perf_counter(), {}, 0
+        began, sums = time.perf_counter(), {}
         t.epoch += 1
         o.epoch = t.epoch
         o.train()
         with fast_cpu():
             o.on_epoch(t.epoch, t.rows)
             for batch in t.rows.batches(t.batch_size, t.generator):
-                for name, x in t.step(o, o.prepare(batch, t.generator), t.opt).items(): sums[name] = sums.get(name, 0) + x
-                n += 1
-        means = {name: x.item() / n for name, x in sums.items()}             # the only wait for the device
+                for name, x in t.step(o, o.prepare(batch, t.generator), t.opt).items(): sums[name] = sums.get(name, 0) + x * len(batch)
+        means = {name: x.item() / len(t.rows) for name, x in sums.items()}   # the only wait for the device
         if bad := [name for name, x in means.items() if not abs(x) < float("inf")]:
             raise FloatingPointError(f"epoch {t.epoch}: {', '.join(bad)} is {means[bad[0]]}; the parameters are spoilt. Start again with a smaller lr, or from the last checkpoint")
         yield {"epoch": t.epoch, "seconds": time.perf_counter() - began, **means}
@@ -182,7 +189,7 @@ def save_tensors(
     path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata={"about": json.dumps(about)})
+        save_file({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}, part, metadata={"about": json.dumps(about)})
         with open(part, "rb+") as f: os.fsync(f.fileno())
         os.replace(part, path)
     finally: part.unlink(missing_ok=True)
@@ -194,8 +201,6 @@ def load_tensors(path)->tuple[dict[str, Tensor], dict]: # tensors, description
         with safe_open(path, "pt") as f: return {k: f.get_tensor(k) for k in f.keys()}, json.loads(f.metadata()["about"])
     except Exception as e: raise ValueError(f"{path} is not a file of this library, or it is damaged ({type(e).__name__}: {e})") from e
 
-def _unique(state:dict)->dict: return {k: v.clone() for k, v in state.items()}   # safetensors refuses shared memory
-
 def save_checkpoint(path, training:Training, best:Best, history:list[dict]):
     "Everything needed to go on later exactly as if there had been no break."
     t = training
@@ -203,11 +208,12 @@ def save_checkpoint(path, training:Training, best:Best, history:list[dict]):
                "rng.batches": t.generator.get_state(), "rng.torch": torch.get_rng_state()}
     if t.rows.device.type == "cuda": tensors["rng.cuda"] = torch.cuda.get_rng_state(t.rows.device)
     for i, s in t.opt.state_dict()["state"].items(): tensors.update({f"opt.{i}.{k}": v for k, v in s.items()})
-    save_tensors(path, _unique(tensors), {"epoch": t.epoch, "history": history, "best": {k: getattr(best, k) for k in ("patience", "value", "epoch", "misses")}})
+    save_tensors(path, tensors, {"training": t.about, "note": t.note, "epoch": t.epoch, "history": history, "best": {k: getattr(best, k) for k in ("patience", "value", "epoch", "misses")}})
 
 def load_checkpoint(path, training:Training, best:Best)->list[dict]: # the history so far
-    "Put `training` and `best` into the state that was saved. Raises `ValueError` where the checkpoint is of another model."
+    "Put `training` and `best` into the state that was saved. Raises `ValueError` where the checkpoint is of another model or other settings."
     tensors, about = load_tensors(path)
+    if differ := [f"{k} {v} (now {training.about[k]})" for k, v in about["training"].items() if v != training.about[k]]: raise ValueError(f"{path} was saved with {', '.join(differ)}. Use the same settings, or remove it to begin anew")
     part = lambda prefix: {k[len(prefix):]: v for k, v in tensors.items() if k.startswith(prefix)}
     t, state = training, {}
     try: t.objective.load_state_dict(part("now."))
@@ -219,6 +225,7 @@ def load_checkpoint(path, training:Training, best:Best)->list[dict]: # the histo
     t.epoch = t.objective.epoch = about["epoch"]
     for k, v in about["best"].items(): setattr(best, k, v)
     best.weights = part("best.")
+    t.note = about["note"]
     return about["history"]
 
 # %% ../nbs/10_train.ipynb #c032

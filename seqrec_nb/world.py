@@ -7,7 +7,7 @@ __all__ = ['THEMES', 'ADJECTIVES', 'World', 'generate', 'Oracle', 'save_world', 
 
 # %% ../nbs/09_world.ipynb #c002
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -148,12 +148,12 @@ class Oracle:
 def save_world(world:World, folder, name:str="builtin"):
     "Write a world as text: `<name>.txt`, `<name>_items.tsv`, `<name>_users.tsv`, `<name>_world.json`."
     folder, ds = Path(folder), world.dataset
-    (folder/f"{name}.txt").write_text("".join(f"{u} {' '.join(map(str, s.tolist()))}\n" for u, s in zip(ds.user_ids, ds)))
+    (folder/f"{name}.txt").write_text("".join(f"{u} {' '.join(map(str, s.tolist()))}\n" for u, s in zip(ds.user_ids, ds)), newline="\n")
     items = pd.DataFrame({"item_id": np.arange(len(world.intent)), "name": ds.item_names, "intent": world.intent, "weight": [f"{x:.9g}" for x in world.weight], "successors": [" ".join(map(str, s)) for s in world.successors.tolist()]})
     items[1:].to_csv(folder/f"{name}_items.tsv", sep="\t", index=False, lineterminator="\n")
     tastes = [" ".join(f"{k}:{t:.2f}" for k, t in sorted(enumerate(row), key=lambda x: -x[1]) if t >= .01) for row in world.theta.tolist()]
     pd.DataFrame({"user_id": ds.user_ids, "taste": tastes}).to_csv(folder/f"{name}_users.tsv", sep="\t", index=False, lineterminator="\n")
-    (folder/f"{name}_world.json").write_text(json.dumps({"follow": world.follow, "breadth": world.breadth, "successor_prob": world.successor_prob.tolist()}, indent=1) + "\n")
+    (folder/f"{name}_world.json").write_text(json.dumps({"follow": world.follow, "breadth": world.breadth, "successor_prob": world.successor_prob.tolist()}, indent=1) + "\n", newline="\n")
 
 def load_world(name:str="builtin", folder=None)->World:
     "The built-in dataset with its truth. Tastes are rounded, shares under 1% are missing; nothing that the oracle uses is."
