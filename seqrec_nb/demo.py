@@ -44,13 +44,13 @@ def demo(
 
 def chart(t:pd.DataFrame, name:str, metric:str="NDCG@10"): # a matplotlib figure
     "A point and its interval for each row of a `table`."
-    from matplotlib.figure import Figure
+    import matplotlib.pyplot as plt
     t = t.sort_values(metric)
-    fig = Figure(figsize=(7, .6 + .45 * len(t)))
-    ax = fig.subplots()
+    fig, ax = plt.subplots(figsize=(7, .6 + .45 * len(t)))
     ax.errorbar(t[metric], t.index, xerr=[t[metric] - t[f"{metric} from"], t[f"{metric} to"] - t[metric]], fmt="o", capsize=4, color="#0072B2")
     ax.set(xlabel=f"{metric} on the test items of {name}, with 95% intervals over users", xlim=(0, None))
     ax.grid(axis="x", alpha=.3); ax.spines[["top", "right", "left"]].set_visible(False)
+    plt.close(fig)                       # a notebook shows what a cell returns; left open it would show it twice
     return fig
 
 # %% ../nbs/14_demo.ipynb #c011

@@ -228,5 +228,5 @@ def summary(
         if (runs.groupby(by, dropna=False)[c].nunique(dropna=False) > 1).any(): raise ValueError(f"these runs differ in {c}: name it in `by`, or choose among them")
     g = runs.groupby(by, dropna=False)
     out = g[list(show)].mean().round(4)
-    for c in show: out[c] = out[c].map("{:.4f}".format) + (g[c].std().fillna(0).map(" ± {:.4f}".format))
+    for c in show: out[c] = out[c].map("{:.4f}".format) + g[c].std().map(lambda s: "" if s != s else f" ± {s:.4f}")
     return out.assign(seeds=g.seed.nunique(), **{"best epoch": g["best epoch"].mean().round(1), "s/epoch": g["s/epoch"].median().round(2)})

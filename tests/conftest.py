@@ -1,10 +1,11 @@
-import os, sys
+import os, sys, tempfile
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault('GOMP_SPINCOUNT', '10000')  # before torch is imported
 os.environ.setdefault('MPLBACKEND', 'agg')
+os.environ['SEQREC_RUNS'] = tempfile.mkdtemp()        # the runs of whoever tests stay out of it, and the tests' out of theirs
 os.chdir(Path(__file__).parent.parent)                # where nbdev looks for settings.ini
 
 def pytest_collection_modifyitems(items):
