@@ -88,11 +88,12 @@ class Transformer(nn.Module):
     def table(self)->Tensor: # [N+2,D], what scores are made with: padding, items 1..N, mask token
         return self.items.weight
     def embed(self,
-        items:Tensor,            # [...] item ids
+        items:Tensor,            # [...] item ids, or [...,D] something made of their embeddings, such as a mean
         slot:Tensor|None=None,   # [...] position 0..L-1; default: the last axis counts slots
     )->Tensor:                   # [...,D]
-        if slot is None: slot = torch.arange(self.max_len - items.shape[-1], self.max_len, device=items.device)
-        return dropout(self.norm(self.items(items) + self.slots(slot)), self.p, self.training)
+        x = items if items.is_floating_point() else self.items(items)
+        if slot is None: slot = torch.arange(self.max_len - x.shape[-2], self.max_len, device=x.device)
+        return dropout(self.norm(x + self.slots(slot)), self.p, self.training)
     def run(self,
         x:Tensor,           # [P,W,D] embedded cells
         real:Tensor,        # [P,W] which of them may be looked at, `items > 0`
@@ -103,17 +104,17 @@ class Transformer(nn.Module):
         for block in self.blocks: x = block(x, mask)
         return x
     def forward(self,
-        items:Tensor,               # [B,L] left-padded
+        items:Tensor,               # [B,L] left-padded ids; with a layout also [B,L,D] of their embeddings
         layout:Layout|None=None,    # which positions to compute
         causal:bool=True,
     )->Tensor:                      # [M,D] at the layout's positions; [B,L,D], padding computed too, without one
-        if items.shape[-1] > self.max_len: raise ValueError(f"rows of {items.shape[-1]} slots, but this encoder was made for max_len={self.max_len}")
+        if items.shape[1] > self.max_len: raise ValueError(f"rows of {items.shape[1]} slots, but this encoder was made for max_len={self.max_len}")
         if layout is None: return self.run(self.embed(items), items > 0, causal=causal)
-        cells = items.flatten()[layout.source]
-        x = self.embed(cells, layout.slot + self.max_len - layout.width)
-        return layout.take(self.run(x, (cells > 0) & (layout.segment > 0), layout.segment, causal))
+        cells, real = items.flatten(0, 1)[layout.source], layout.segment > 0
+        if not items.is_floating_point(): real = real & (cells > 0)         # a blanked item is not looked at
+        return layout.take(self.run(self.embed(cells, layout.slot + self.max_len - layout.width), real, layout.segment, causal))
 
-# %% ../nbs/03_encoders.ipynb #c024
+# %% ../nbs/03_encoders.ipynb #c026
 def from_s3rec(
     weights:dict,   # parameter name -> array or tensor, as those repositories save them
     heads:int=2,
