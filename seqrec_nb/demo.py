@@ -6,7 +6,7 @@
 __all__ = ['demo', 'chart', 'main']
 
 # %% ../nbs/14_demo.ipynb #c002
-import argparse, sys
+import argparse, os, sys
 from pathlib import Path
 
 import pandas as pd
@@ -82,5 +82,5 @@ def main(argv=None)->int: # exit status
     return 0
 
 def _near(path)->str: # relative to where the user stands, if that is shorter
-    try: return str(Path(path).absolute().relative_to(Path.cwd()))
-    except ValueError: return str(path)
+    try: return min(os.path.relpath(path), str(path), key=len)
+    except ValueError: return str(path)             # another drive
