@@ -99,6 +99,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                    'seqrec_nb.batches.user_rows': ('batches.html#user_rows', 'seqrec_nb/batches.py')},
             'seqrec_nb.clusters': { 'seqrec_nb.clusters.KMeans': ('clusters.html#kmeans', 'seqrec_nb/clusters.py'),
                                     'seqrec_nb.clusters.KMeans.__init__': ('clusters.html#kmeans.__init__', 'seqrec_nb/clusters.py'),
+                                    'seqrec_nb.clusters.KMeans._load_from_state_dict': ( 'clusters.html#kmeans._load_from_state_dict',
+                                                                                         'seqrec_nb/clusters.py'),
                                     'seqrec_nb.clusters.KMeans._need_fit': ('clusters.html#kmeans._need_fit', 'seqrec_nb/clusters.py'),
                                     'seqrec_nb.clusters.KMeans.assign': ('clusters.html#kmeans.assign', 'seqrec_nb/clusters.py'),
                                     'seqrec_nb.clusters.KMeans.fit': ('clusters.html#kmeans.fit', 'seqrec_nb/clusters.py'),

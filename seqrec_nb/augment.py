@@ -90,7 +90,7 @@ def mask(
     token:int|Tensor=0,           # what to put there. 0, padding: ICLRec, CoSeRec; N+1: DuoRec, RecStudio; with embeddings a vector [D]
     least:int=0,
 )->tuple[Tensor,Tensor]:
-    """Cover items with a token. With 0, nobody attends to a covered item, and the length still counts it.
+    """Cover items with a token. Nobody in a `Transformer` attends to an item covered with 0, padding (a covered embedding is attended to); the length still counts it.
 
     (DuoRec's code covers, and reorders, the batch itself, so that its main loss sees the change as well; here the batch stays as it is.)"""
     hit = _wide(choose(length, share(length, ratio, least), items.shape[1], generator), items)
@@ -258,7 +258,7 @@ def insert_random(
     ratio:float=.2,               # number of items to insert, share of the row; the paper gives none
     least:int=1,
 )->tuple[Tensor,Tensor]:          # [B,L]: of more than L the most recent
-    """Insert random items of other users of the batch at random places, before the first to after the last (S4Rec Eq. 5). A batch of one has no others and stays as it is.
+    """Insert random items of other rows of the batch (of prefix rows, perhaps of the same user) at random places, before the first to after the last (S4Rec Eq. 5). A batch of one has no others and stays as it is.
 
     Inserting one after the other makes every set of places equally likely, so the places are chosen at once."""
     B, L = items.shape
@@ -335,6 +335,7 @@ def choose_by_length(
     short=(4, 0, 2), # numbers of the operators that the others get
 )->Tensor:           # [B]
     "CoSeRec's choice: uniform over all operators for long rows, over a few for short ones."
+    if max(short) >= len(operators): raise ValueError(f"short={short}: numbers of operators, below {len(operators)}")
     few = torch.tensor(short, device=length.device)
     long, short = (draw(torch.full_like(length, n), generator) for n in (len(operators), len(few)))
     return torch.where(length > threshold, long, few[short])

@@ -114,6 +114,8 @@ class KMeans(nn.Module):
         self.register_buffer("ready", torch.tensor(False))
         self._ready = False                                    # what is known of `ready` without asking the device
 
+    def _load_from_state_dict(self, *args, **kw): super()._load_from_state_dict(*args, **kw); self._ready = False
+
     @torch.no_grad()
     def fit(self, x:Tensor)->"KMeans": # itself
         "Fit to the points `x` [R,D], one for each training row, computed in eval mode."
@@ -187,7 +189,7 @@ def sinkhorn(
     eps:float=.05,     # sharpness: smaller, harder
     iterations:int=3,  # rounds, at least 1
 )->Tensor:             # [B,K], detached; rows sum to 1, columns to about B/K
-    "Sinkhorn-Knopp in log space: the targets q of S4Rec's Eq. 9-11, as SwAV computes them. Scores of any finite size are fine."
+    "Sinkhorn-Knopp in log space: the targets q of S4Rec's Eq. 9-11, as SwAV computes them. Scores up to about eps times 1e38 are fine."
     if iterations < 1: raise ValueError(f"iterations={iterations}: at least one round is needed for rows that sum to 1")
     log_q = scores / eps
     for _ in range(iterations):

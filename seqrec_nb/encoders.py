@@ -136,7 +136,8 @@ class GRU(nn.Module):
     def mask_item(self)->int: return self.n_items + 1
     def table(self)->Tensor: return self.items.weight # [N+2,D]
     def embed(self, items:Tensor, slot=None)->Tensor: # [...] ids or [...,D] embeddings -> [...,D]
-        return dropout(items if items.is_floating_point() else self.items(items), self.p, self.training)
+        x = items if items.is_floating_point() else self.items(items) * (items > 0)[..., None]    # cross-entropy over all rows trains row 0 too; here it must stay nothing
+        return dropout(x, self.p, self.training)
     def run(self, x:Tensor, real=None, segment=None, causal:bool=True)->Tensor: # [B,L,D] -> [B,L,D]
         if segment is not None or not causal: raise ValueError("a GRU reads one row, forwards: it takes neither packed rows nor causal=False")
         return self.dense(self.gru(x)[0])

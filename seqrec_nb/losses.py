@@ -124,6 +124,7 @@ def soft_labels(
         at = torch.full((len(key),), len(place), device=rows.device).scatter_reduce_(0, which, place, "amin")[which[at]]
     window = at[:, None] + torch.arange(ahead, device=rows.device)
     real = window < end[:, None]
+    if not real[:, 0].all(): raise ValueError("some rows have their target outside the training part: soft labels are for training rows, such as prefix_rows")
     weight = gamma ** torch.arange(ahead, device=rows.device, dtype=torch.double) * real
     return torch.where(real, ds.items[window.clamp_max(len(ds.items) - 1)], 0), weight / weight.sum(1, keepdim=True)
 
@@ -154,9 +155,9 @@ def enduring_hard(
 )->Tensor:          # [N,N] z_i . h_ij
     "Similarity of each anchor to its enduring hard negatives (FENRec, Eq. 9-10), without making them."
     fixed = z.detach()
-    norm = fixed.norm(dim=1).clamp_min(1e-12)
-    cosine = fixed @ fixed.T / (norm[:, None] * norm)
-    rho = (lam ** 2 + (1 - lam) ** 2 + 2 * lam * (1 - lam) * cosine).clamp_min(1e-24).sqrt()
+    norm, u = fixed.norm(dim=1).clamp_min(1e-12), F.normalize(fixed, dim=1)
+    cosine = (u @ u.T).clamp(-1, 1)
+    rho = (lam ** 2 + (1 - lam) ** 2 + 2 * lam * (1 - lam) * cosine).clamp_min(1e-6).sqrt()      # near 0 only for opposed vectors at lam .5, whose mean direction is undefined
     return lam * norm / (norm[:, None] * rho) * (z * fixed).sum(1, keepdim=True) + (1 - lam) / rho * (z @ fixed.T)
 
 def hard_contrast(
@@ -195,12 +196,10 @@ def noise_negatives(
     a, b, q = a.detach(), b.detach(), noise.detach()
     label = torch.arange(len(a), device=a.device) if label is None else label
     score = (a @ b.T).masked_fill((label[:, None] == label).fill_diagonal_(False), float("-inf"))
-    with torch.enable_grad():
-        for _ in range(steps):
-            q.requires_grad_()
-            loss = F.cross_entropy(torch.cat([score, a @ q.T], 1), torch.arange(len(a), device=a.device))
-            g, = torch.autograd.grad(loss, q)
-            q = (q + lr * g / g.norm(dim=1, keepdim=True)).detach().nan_to_num(0., float("inf"), float("-inf"))
+    for _ in range(steps):
+        # the gradient of the mean cross-entropy for q_r is mean_i p_ir a_i; only its direction counts, so each column is scaled to where float32 can hold it
+        p = torch.cat([score, a @ q.T], 1).log_softmax(1)[:, len(a):]
+        q = q + lr * F.normalize((p - p.amax(0, keepdim=True)).exp().T @ a, dim=1)
     return q
 
 # %% ../nbs/05_losses.ipynb #c040
@@ -213,6 +212,8 @@ def intent_contrast(
     positive_in_denominator:bool=True, # False: as printed
 )->Tensor:               # scalar, mean over users of both directions' sum
     "Contrast of two views with the other intents as further negatives (S4Rec, Eq. 12-14)."
+    if (prototypes is None) != (intent is None): raise ValueError("prototypes and intent go together: give both, or neither")
+    if prototypes is None and len(a) < 2 and not positive_in_denominator: raise ValueError("one user, no intents and no positive in the denominator: there is nothing to compare with")
     z, partner, same = _pairs(a, b, None)
     score = z @ z.T / tau
     positive = score.gather(1, partner[:, None])
@@ -247,7 +248,7 @@ def prototype_nce(
     tau:float=1.,
 )->Tensor:               # scalar, mean over rows
     "The own centroid against all K (SparseEnNet, Eq. 13)."
-    return F.cross_entropy(h @ centroids.T / tau, cluster)
+    return F.cross_entropy(h @ centroids.T / tau, cluster, reduction="sum") / max(len(h), 1)
 
 # %% ../nbs/05_losses.ipynb #c043
 def cloze(

@@ -23,6 +23,7 @@ class UniformNegatives:
         n_items:int|None=None, # draw from 1..n_items; default: N. N+1 draws the mask token too, as the S3-Rec family does
     ):
         self.n = n_items or ds.n_items
+        if self.n < ds.n_items: raise ValueError(f"n_items={self.n}: the dataset has {ds.n_items} items")
         users = torch.arange(len(ds), device=ds.device).repeat_interleave(ds.lengths)
         had = torch.unique(users * (self.n + 1) + ds.items)                    # sorted by user, then by item; repeats once
         user, item = had // (self.n + 1), had % (self.n + 1)
@@ -54,6 +55,7 @@ class PopularityNegatives:
         ds:Dataset,
         gamma:float=.75,
     ):
+        if not gamma >= 0: raise ValueError(f"gamma={gamma}: 0, uniform, or more")
         keep = torch.arange(len(ds.items), device=ds.device) < (ds.offsets[1:] - 2).repeat_interleave(ds.lengths)
         weight = torch.bincount(ds.items[keep], minlength=ds.n_items + 1).double() ** gamma
         weight[0] = 0
@@ -67,7 +69,8 @@ class PopularityNegatives:
         start = torch.cat([taken.new_zeros(1), taken])[self.first]               # taken before the user's first item
         self.taken = torch.cat([taken.new_zeros(1), taken])
         self.free = self.cum[-1] - (self.taken[self.first + count] - start)      # [U] weight of what a user does not have
-        if (self.free <= 0).any(): raise ValueError(f"user {int((self.free <= 0).nonzero()[0])} has every item that has a weight: nothing is left to draw")
+        none = torch.bincount(user[weight[item] > 0], minlength=len(ds)) == (weight > 0).sum()      # counted: the difference of sums need not be exactly 0
+        if none.any(): raise ValueError(f"user {int(none.nonzero()[0])} has every item that has a weight: nothing is left to draw")
         self.gap = self.cum[-1] + 1
         self.keys = user * self.gap + self.cum[item] - weight[item] - (self.taken[:-1] - start[user])   # free weight before each of the user's items
 
@@ -80,15 +83,16 @@ class PopularityNegatives:
 
 # %% ../nbs/06_samplers.ipynb #c018
 def in_batch(
-    target:Tensor,   # [M] next items
+    target:Tensor,   # [M] next items; 0: nothing to predict
     k:int=1,
     generator:torch.Generator|None=None,
 )->Tensor:           # [M,k] other positions' targets, never an item equal to the own target
     "Draw negatives among the batch's targets, each as often as it occurs. Raises `ValueError` where all targets are one item."
-    order = target.sort().values
+    order = target[target > 0].sort().values                              # positions without a target neither give nor count
     low, high = torch.searchsorted(order, target), torch.searchsorted(order, target, right=True)
-    free = len(target) - (high - low)
-    if len(target) and not free.min(): raise ValueError("every target of the batch is the same item: there is no other to draw")
+    free = len(order) - (high - low)
+    if ((target > 0) & (free == 0)).any(): raise ValueError("every target of the batch is the same item: there is no other to draw")
+    if not len(order): return target.new_zeros(len(target), k)
     r = (torch.rand((len(target), k), dtype=torch.float64, generator=generator, device=target.device) * free[:, None]).long()
     return order[torch.where(r >= low[:, None], r + (high - low)[:, None], r)]
 
@@ -101,6 +105,7 @@ def candidates(
 )->Tensor:           # [C] distinct items of 1..N
     "The pre-selection of one batch (GenNi, Algorithm 1): a uniform share beta of the items, two at least."
     if not 0 < beta <= 1: raise ValueError(f"beta={beta}: a share above 0, at most 1")
+    if n_items < 2: raise ValueError(f"{n_items} items: two at least, since one may be the target")
     if beta == 1: return torch.arange(1, n_items + 1, device=device)
     return torch.randperm(n_items, generator=generator, device=device)[:max(2, int(beta * n_items))] + 1
 
@@ -120,11 +125,12 @@ def model_negatives(
     h:Tensor, table:Tensor, target:Tensor, among:Tensor, alpha=1., # as for `proposals`
     k:int=1,           # drawn independently, with replacement
     generator:torch.Generator|None=None,
-    chunk:int|None=None, # positions at a time; default: as many as make some 12 MB of scores
+    chunk:int|None=None, # positions at a time; default: as many as make some 12 MB of scores, 200 MB on a GPU
 )->Tensor:             # [M,k] items
     "Negatives that the model proposes (GenNi). Without gradient."
     u = torch.rand((len(h), k), generator=generator, device=h.device, dtype=h.dtype)
-    out, size = [], chunk or max(16, 3_000_000 // len(among))
+    if len(among) < 2: raise ValueError("one candidate only: nothing is left where it is the target")
+    out, size = [], chunk or max(16, (3_000_000 if h.device.type == "cpu" else 50_000_000) // len(among))
     for i in range(0, len(h), size):
         part = slice(i, i + size)
         cum = proposals(h[part], table, target[part], among, alpha).cumsum(1)
@@ -140,6 +146,7 @@ def growing_beta(
     "GenNi's share of candidates (Eq. 7)."
     return min(.001 * 10 ** (epoch / m), 1.)
 
+@torch.no_grad()
 def adjusted_alpha(
     alpha:Tensor,     # scalar
     loss:Tensor,      # of this batch

@@ -135,8 +135,9 @@ def fast_cpu():
 
 # %% ../nbs/10_train.ipynb #c026
 def _step_name(step)->str: # the same in every process, with the settings of a `partial`
-    if not isinstance(step, partial): return step.__qualname__
-    return f"{step.func.__qualname__}({', '.join([*map(repr, step.args), *(f'{k}={v!r}' for k, v in step.keywords.items())])})"
+    name = lambda f: getattr(f, "__qualname__", None) or repr(f)
+    if not isinstance(step, partial): return name(step)
+    return f"{name(step.func)}({', '.join([*map(name, step.args), *(f'{k}={name(v)}' for k, v in sorted(step.keywords.items()))])})"
 
 class Training:
     "An objective being trained on rows, and all the state that goes with it."
