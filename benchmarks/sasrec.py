@@ -4,7 +4,7 @@
 """
 import math, statistics, time
 
-import seqrec_nb                                    # first: it sets how threads wait, for both sides
+import seqrec_nb  # noqa: F401  first: it sets how threads wait, for both sides
 import plain
 import torch
 from tqdm.auto import tqdm

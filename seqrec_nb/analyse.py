@@ -19,7 +19,7 @@ def uniformity(
     t:float=2.,
     chunk:int=1024,           # rows at a time: N x N distances never stand in memory at once
 )->float:                     # the lower, the more uniform; at most 0
-    "Logarithm of the mean Gaussian potential over all pairs (Wang and Isola 2020, Eq. 2). Raises `ValueError` for fewer than two vectors or one that is not finite."
+    "Logarithm of the mean Gaussian potential over all pairs (Wang and Isola 2020). Raises `ValueError` for fewer than two vectors or one that is not finite."
     if len(x) < 2: raise ValueError(f"{len(x)} vectors: uniformity is of pairs")
     if not torch.isfinite(x).all(): raise ValueError("some vectors are not finite")
     x = F.normalize(x.double(), dim=1) if normalise else x.double()
@@ -38,7 +38,7 @@ def alignment(
     squared:bool=True,     # False: the distance itself, as in DuoRec's helper
     normalise:bool=True,   # False: the vectors as they are, as there
 )->float:                  # 0 if the views agree
-    "Mean squared distance of two views (Wang and Isola 2020, Eq. 1)."
+    "Mean squared distance of two views (Wang and Isola 2020)."
     if a.shape != b.shape: raise ValueError(f"views of shapes {tuple(a.shape)} and {tuple(b.shape)}: one row each for the same things")
     if normalise: a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
     d = (a - b).norm(dim=1)

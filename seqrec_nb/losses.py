@@ -39,7 +39,7 @@ def bce(
     negative:Tensor,  # [M] or [M,k] items that did not come next
     reduce:str="sum", # of the k negatives of a position: 'sum' (GenNi, Eq. 4) or 'mean'
 )->Tensor:            # scalar, mean over positions with a target
-    "Binary cross-entropy of the next item against sampled ones (SASRec, Eq. 6 of Kang and McAuley 2018)."
+    "Binary cross-entropy of the next item against sampled ones (SASRec, Kang and McAuley 2018)."
     score = _scores(h, table, target, negative)
     return _mean_over_targets(-F.logsigmoid(score[:, 0]) - _reduce(F.logsigmoid(-score[:, 1:]), reduce), target)
 
@@ -101,7 +101,7 @@ def bpr(
     negative:Tensor,  # [M] or [M,k]
     reduce:str="mean", # of the k negatives of a position: 'mean' or 'sum'
 )->Tensor:            # scalar, mean over positions with a target
-    "Bayesian personalised ranking of the next item against sampled ones; k negatives are averaged, or summed (GenNi, section 5.4)."
+    "Bayesian personalised ranking of the next item against sampled ones; k negatives are averaged, or summed (sequential BPR, GenNi section 4.2)."
     score = _scores(h, table, target, negative)
     loss = -F.logsigmoid(score[:, :1] - score[:, 1:])
     return _mean_over_targets(_reduce(loss, reduce), target)
