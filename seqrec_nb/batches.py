@@ -102,6 +102,11 @@ class Layout:
     def take(self, h:Tensor)->Tensor:
         "[P,W,...] -> [M,...]: the kept positions of something computed on the grid."
         return h.flatten(0, 1) if self.cell is None else h.flatten(0, 1)[self.cell]
+    def mean(self, h:Tensor)->Tensor:
+        "[M,D] -> [B,D]: the mean over a row's real positions."
+        real = self.real.to(h.dtype)
+        total = h.new_zeros(len(self.last), h.shape[1]).index_add(0, self.row, h * real[:, None])
+        return total / real.new_zeros(len(self.last)).index_add(0, self.row, real)[:, None]
 
 def rectangle(length:Tensor, width:int)->Layout:
     "The padded layout: a row of cells for each row, padding computed too. Static shapes, as GPUs like them."
