@@ -9,6 +9,7 @@ __all__ = ['dropout', 'attention_mask', 'Block', 'Transformer', 'GRU', 'from_s3r
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from .batches import Layout
 
@@ -141,12 +142,18 @@ class GRU(nn.Module):
     def run(self, x:Tensor, real=None, segment=None, causal:bool=True)->Tensor: # [B,L,D] -> [B,L,D]
         if segment is not None or not causal: raise ValueError("a GRU reads one row, forwards: it takes neither packed rows nor causal=False")
         return self.dense(self.gru(x)[0])
+    def states(self, items:Tensor, layout:Layout)->Tensor: # [B,L] or [B,L,D] -> [M,H], the GRU's state at the layout's positions
+        if layout.cell is None: return self.gru(self.embed(items))[0].flatten(0, 1)
+        if not len(layout.kept): return items.new_zeros((0, self.gru.hidden_size), dtype=self.dense.weight.dtype)
+        n = torch.bincount(layout.row, minlength=len(items))
+        step = torch.arange(len(layout.kept)) - (n.cumsum(0) - n)[layout.row]             # 0.. within a row
+        order = ((-n).argsort(stable=True).argsort()[layout.row] + step * len(n)).argsort()   # all first items, then all second ones, longest rows first
+        h = self.gru(PackedSequence(self.embed(items.flatten(0, 1)[layout.kept[order]]), torch.bincount(step)))[0].data
+        return torch.empty_like(h).index_copy(0, order, h)
     def forward(self, items:Tensor, layout:Layout|None=None, causal:bool=True)->Tensor: # as `Transformer`: [M,D] with a layout, [B,L,D] without
         if layout is None: return self.run(self.embed(items), causal=causal)
-        if not len(layout.kept): return items.new_zeros((0, self.dense.out_features), dtype=self.dense.weight.dtype)
-        skip = int((layout.kept % layout.width).min()) if layout.cell is not None else 0      # leading slots that are padding in every row
-        h = self.run(self.embed(items[:, skip:]), causal=causal)
-        return h.flatten(0, 1)[layout.row * (layout.width - skip) + layout.kept % layout.width - skip]
+        if not causal: raise ValueError("a GRU reads forwards: it takes no causal=False")
+        return self.dense(self.states(items, layout))
 
 # %% ../nbs/03_encoders.ipynb #c029
 def from_s3rec(

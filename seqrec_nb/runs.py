@@ -64,7 +64,7 @@ class Run:
     def metrics(self, ks=(5, 10, 20))->dict: return metrics(self.ranks, ks)
     def row(self, ks=(5, 10, 20))->dict: # one flat row: what was run, and what came out
         a = self.about
-        return {"method": a["method"].split(":")[1], "dataset": a["dataset"], "seed": a["seed"], **a["settings"], **a["protocol"], "valid": a["best"]["value"], "best epoch": a["best"]["epoch"],
+        return {"method": a["method"].split(":")[1], "dataset": a["dataset"], "seed": a["seed"], **a["settings"], "weight_decay": 0., **a["protocol"], "valid": a["best"]["value"], "best epoch": a["best"]["epoch"],
                 "epochs": len(a["history"]), "s/epoch": pd.Series([r["seconds"] for r in a["history"]], dtype=float).median(), "seconds": a["seconds"], **self.metrics(ks), "device": a["device"], "code": a["code"], "file": self.path.name}
     def __repr__(self): return f"Run({self.path.stem}: {', '.join(f'{k} {v:.4f}' for k, v in self.metrics((10,)).items())}, best epoch {self.about['best']['epoch']} of {len(self.about['history'])})"
 
@@ -98,6 +98,7 @@ def run(
     max_len:int=50,
     rows=user_rows,          # (dataset, max_len=) -> the training rows
     step=plain_step,
+    weight_decay:float=0.,   # Adam's, on all parameters
     select:str="NDCG@20",    # the validation figure that chooses the epoch
     device:str="cpu",
     folder=None,             # where to store, and the only place to look; default `runs_dir()`, looking among the published runs too
@@ -114,7 +115,8 @@ def run(
     ds = load(dataset) if isinstance(dataset, str) else dataset
     folder, published = Path(folder or runs_dir()), [] if folder else [published_dir()]
     settings = {**_defaults(method), **settings}                          # complete, so that the file says everything
-    common = dict(epochs=epochs, patience=patience, batch_size=batch_size, lr=lr, max_len=max_len, rows=_name(rows), step=_name(step), select=select, seen_score=seen_score)
+    common = dict(epochs=epochs, patience=patience, batch_size=batch_size, lr=lr, max_len=max_len, rows=_name(rows), step=_name(step), select=select, seen_score=seen_score,
+                  **({"weight_decay": weight_decay} if weight_decay else {}))   # named only where there is one, so that runs stored before it could be chosen keep their key
     about = {"kind": "run", "method": _name(method), "dataset": ds.name, "data": _fingerprint(ds), "seed": seed, "settings": settings, "protocol": common, "device_type": torch.device(device).type, **_source(method), **({"keep": _name(keep)} if keep else {})}
     try: key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
     except TypeError as e: raise TypeError(f"a run's settings must be numbers, texts, lists or None, so that they can be stored: {e}") from None
@@ -135,7 +137,7 @@ def run(
     ranking, trained = dict(seen_score=float(seen_score)), isinstance(objective, Objective)
     validate = validation(user_rows(d, "valid", max_len), select, **ranking)
     if trained:
-        training = Training(objective, rows(d, max_len=max_len), batch_size=batch_size, lr=lr, step=step, seed=seed)
+        training = Training(objective, rows(d, max_len=max_len), batch_size=batch_size, lr=lr, weight_decay=weight_decay, step=step, seed=seed)
         training.note = code
         history, best = train(training, validate, epochs, patience, checkpoint, progress, f"{method.__qualname__} on {ds.name}")
         if training.note != code: code = f"{training.note}, then {code}"   # begun by other code, and resumed by this
