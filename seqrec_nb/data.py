@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['Dataset', 'DataError', 'from_frame', 'says', 'read_sequences', 'data_dir', 'registry', 'cache_dir', 'fetch', 'load',
-           'at_hand', 'setting']
+           'at_hand', 'setting', 'with_attributes']
 
 # %% ../nbs/01_data.ipynb #c002
-import contextlib, difflib, hashlib, json, os
+import contextlib, difflib, hashlib, json, os, re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ class Dataset:
     item_ids: np.ndarray                # [N+1] the item's id in the source; entry 0 stands for padding
     user_ids: np.ndarray                # [U] the user's id in the source
     item_names: np.ndarray | None = None  # [N+1] names to show, where a table of them exists
+    attributes: Tensor | None = None    # [N+1,A+1] bool, which item has which attribute; row 0 and column 0 are padding. See `with_attributes`
 
     @property
     def n_users(self)->int: return len(self.offsets) - 1
@@ -44,8 +45,8 @@ class Dataset:
     def __iter__(self): return (self[u] for u in range(len(self)))
 
     def to(self, device)->"Dataset":
-        "The same dataset with its two arrays on `device`."
-        return replace(self, items=self.items.to(device), offsets=self.offsets.to(device))
+        "The same dataset with its arrays on `device`."
+        return replace(self, items=self.items.to(device), offsets=self.offsets.to(device), attributes=None if self.attributes is None else self.attributes.to(device))
 
     def show(self, item:int)->str:
         "An item in words: its name, or its id in the source where it has none."
@@ -76,6 +77,7 @@ def from_frame(
     k_core:int=5,        # least interactions of a user and of an item; 3 is the least that leave-one-out can use
     names:dict|None=None, # item id -> name
     name:str="mine",     # what to call the dataset
+    attributes:dict|None=None, # item id -> list of labels, such as brand and categories; see `with_attributes`
 )->Dataset:
     """A dataset from any table of interactions: k-core, stable sort by time, ids from 1 by first appearance.
 
@@ -103,7 +105,8 @@ def from_frame(
     offsets = np.concatenate([[0], np.bincount(u).cumsum()])
     item_ids = np.concatenate([np.array([""], dtype=object), np.asarray(item_ids, dtype=object)])
     item_names = None if names is None else np.array([""] + [str(names.get(x, x)) for x in item_ids[1:]], dtype=object)
-    return Dataset(name, torch.from_numpy(i + 1), torch.from_numpy(offsets), item_ids, np.asarray(user_ids, dtype=object), item_names)
+    ds = Dataset(name, torch.from_numpy(i + 1), torch.from_numpy(offsets), item_ids, np.asarray(user_ids, dtype=object), item_names)
+    return ds if attributes is None else with_attributes(ds, attributes)
 
 # %% ../nbs/01_data.ipynb #c015
 def says(f, *args, **kw)->str: # the message of the error that the call raises
@@ -225,3 +228,34 @@ def setting(**env): # environment variables for the time of a `with` block; None
     put(env)
     try: yield
     finally: put(old)
+
+# %% ../nbs/01_data.ipynb #c044
+def with_attributes(
+    ds:Dataset,
+    labels:dict|None=None, # item id of the source -> list of labels: numbers or texts. An item that is missing has none; ids that the dataset does not hold are passed over
+)->Dataset: # with `attributes`, a column for each label in sorted order
+    """The dataset with its items' attributes: `labels`, else those it has, else those registered under its name.
+
+    Raises `DataError` where there are none, where `labels` is no dictionary of lists or speaks of other items, where the registered ones are of other items than the dataset's, and as `fetch` does."""
+    if labels is None and ds.attributes is not None: return ds
+    ids = ds.item_ids[1:].tolist()
+    if labels is None:
+        labels = _registered_labels(ds.name)
+        if stray := [x for x in ids if x not in labels]: raise DataError(f"the registered attributes of {ds.name} know no item {stray[0]!r}: this is other data under the same name. Give its own: with_attributes(ds, {{item id: [labels]}})")
+    if bad := [(i, x) for i, x in labels.items() if not isinstance(x, (list, tuple, set))]: raise DataError(f"item {bad[0][0]!r} has {bad[0][1]!r} where a list of labels should be: {{item id: [label, label, ...]}}")
+    found = [(i, x) for i, item in enumerate(ids, 1) for x in labels.get(item, ())]
+    if not found: raise DataError(f"none of the {ds.n_items} items of {ds.name} has a label; its ids look like {', '.join(map(repr, ids[:3]))}, those of the labels like {', '.join(map(repr, list(labels)[:3]))}")
+    try: column = {x: a for a, x in enumerate(sorted({x for _, x in found}), 1)}
+    except TypeError: raise DataError("labels are partly numbers, partly texts, and have no order: make them all texts") from None
+    item, attribute = torch.tensor([(i, column[x]) for i, x in found]).T
+    table = torch.zeros(ds.n_items + 1, len(column) + 1, dtype=torch.bool)
+    table[item, attribute] = True
+    return replace(ds, attributes=table.to(ds.device))
+
+def _registered_labels(name)->dict: # item id -> labels
+    known = registry()
+    entry = known.get(name, {})
+    if "attributes" not in entry: raise DataError(f"{name} has no attributes, and none are registered under this name (they are for {', '.join(n for n, e in known.items() if 'attributes' in e)}). Give yours: with_attributes(ds, {{item id: [labels]}}), or from_frame(df, attributes=...)")
+    if "url" not in entry["attributes"]:                                   # the built-in items: adjective and product, the two parts of a name
+        return {int(i): re.sub(r" \d+$", "", name).split(" ", 1) for i, name in _names(entry, data_dir()/entry["file"]).items()}
+    return {int(i): x for i, x in json.loads(fetch(**entry["attributes"]).read_text(encoding="utf-8")).items()}

@@ -57,8 +57,10 @@ class Block(nn.Module):
         weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -.5 + mask).softmax(-1)       # [P,heads,W,W]
         return (dropout(weights, self.p_attention, self.training) @ v).transpose(1, 2).flatten(2)
 
-    def forward(self, x:Tensor, mask:Tensor)->Tensor: # [P,W,D]
-        a = self.norm1(x + dropout(self.out(self.attend(x, mask)), self.p, self.training))
+    def forward(self, x:Tensor, mask:Tensor, at:Tensor|None=None)->Tensor: # [P,W,D], or [A,D] of the cells `at` alone
+        y = self.attend(x, mask)
+        if at is not None: x, y = x.flatten(0, 1)[at], y.flatten(0, 1)[at]         # all may be looked at, only these go on
+        a = self.norm1(x + dropout(self.out(y), self.p, self.training))
         return self.norm2(a + dropout(self.down(F.gelu(self.up(a))), self.p, self.training))
 
 class Transformer(nn.Module):
@@ -100,20 +102,24 @@ class Transformer(nn.Module):
         real:Tensor,        # [P,W] which of them may be looked at, `items > 0`
         segment:Tensor|None=None, # [P,W] of packed rows: equal numbers belong together
         causal:bool=True,
-    )->Tensor:              # [P,W,D]
+        at:Tensor|None=None, # [A] cells to finish; None: all
+    )->Tensor:              # [P,W,D]; [A,D] with `at`
         mask = attention_mask(real, segment, causal, x.dtype)
-        for block in self.blocks: x = block(x, mask)
+        for i, block in enumerate(self.blocks, 1): x = block(x, mask, at if i == len(self.blocks) else None)
         return x
     def forward(self,
         items:Tensor,               # [B,L] left-padded ids; with a layout also [B,L,D] of their embeddings
         layout:Layout|None=None,    # which positions to compute
         causal:bool=True,
-    )->Tensor:                      # [M,D] at the layout's positions; [B,L,D], padding computed too, without one
+        at:Tensor|None=None,        # [A] which of the layout's M positions are wanted, such as `layout.last`: the last block finishes only these
+    )->Tensor:                      # [M,D] at the layout's positions, or [A,D]; [B,L,D], padding computed too, without a layout
         if items.shape[1] > self.max_len: raise ValueError(f"rows of {items.shape[1]} slots, but this encoder was made for max_len={self.max_len}")
         if layout is None: return self.run(self.embed(items), items > 0, causal=causal)
         cells, real = items.flatten(0, 1)[layout.source], layout.segment > 0
         if not items.is_floating_point(): real = real & (cells > 0)         # a blanked item is not looked at
-        return layout.take(self.run(self.embed(cells, layout.slot + self.max_len - layout.width), real, layout.segment, causal))
+        x = self.embed(cells, layout.slot + self.max_len - layout.width)
+        if at is None: return layout.take(self.run(x, real, layout.segment, causal))
+        return self.run(x, real, layout.segment, causal, at if layout.cell is None else layout.cell[at])
 
 # %% ../nbs/03_encoders.ipynb #c026
 class GRU(nn.Module):
