@@ -171,8 +171,8 @@ class Batch:
     @cached_property
     def layout(self)->Layout: return layout_for(self.length, self.rows.max_len)
     @cached_property
-    def at(self): # which of the layout's M positions have a target
-        return slice(None) if self.rows.every else self.layout.last
+    def at(self)->Tensor|None: # [B] which of the layout's M positions have a target; None: all
+        return None if self.rows.every else self.layout.last
     @cached_property
     def target(self)->Tensor: # [M] or [B], the item to predict at each of them; 0: none
         if not self.rows.every: return self.next

@@ -4,17 +4,20 @@
 
 # %% auto #0
 __all__ = ['bce', 'cross_entropy', 'bpr', 'soft_labels', 'info_nce', 'enduring_hard', 'hard_contrast', 'noise_negatives',
-           'intent_contrast', 'distillation', 'assignment_loss', 'prototype_nce', 'cloze']
+           'intent_contrast', 'distillation', 'assignment_loss', 'prototype_nce', 'cloze', 'multi_view_nce',
+           'RunningBalance', 'symmetric_kl', 'smooth_context', 'adversarial_noise', 'sequence_to_item',
+           'sequence_to_sequence', 'mil_nce']
 
 # %% ../nbs/05_losses.ipynb #c002
 import math
+from itertools import combinations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .batches import Rows
+from .batches import Layout, Rows
 
 # %% ../nbs/05_losses.ipynb #c005
 def _mean_over_targets(loss:Tensor, target:Tensor)->Tensor: # the mean where there is a target; 0, with a gradient of 0, where there is none
@@ -262,3 +265,141 @@ def cloze(
     draw = torch.rand(items.shape, generator=generator, device=items.device).masked_fill(items == 0, 2.)
     hide = (draw < p) | (draw == draw.amin(1, keepdim=True)) & (items > 0)
     return items.masked_fill(hide, mask_item), items.where(hide, torch.zeros_like(items))
+
+# %% ../nbs/05_losses.ipynb #c047
+def multi_view_nce(
+    views,               # [m,B,D], or m tensors [B,D]: views of the same B users
+    tau:float=.3,
+    cosine:bool=True,    # False: inner product
+)->Tensor:               # scalar, the sum over ordered pairs of views; 0 for a batch of one
+    "InfoNCE of all ordered pairs of m views (CBiT, Du et al. 2022). Raises `ValueError` for fewer than two views."
+    if len(views) < 2: raise ValueError("one view has nothing to be compared with: give two or more")
+    views = [F.normalize(v, dim=1) if cosine else v for v in views]
+    return 2 * sum(info_nce(a, b, tau) for a, b in combinations(views, 2))
+
+# %% ../nbs/05_losses.ipynb #c053
+class RunningBalance(nn.Module):
+    """The weight of a second loss, from a running mean of the two losses' ratio (CBiT, Du et al. 2022); `balance(main, other)` gives it, to be used as `main + theta * other`.
+
+    It moves in training only, and stays where it is when the second loss is 0 (a batch of one has nothing to contrast) or either is not finite. Raises `ValueError` for `alpha` outside (0, 1]."""
+    def __init__(self,
+        alpha:float=.1,   # share of the present step
+        lam:float=5.,     # lambda; once settled, the second term is below 1/lambda of the first
+    ):
+        super().__init__()
+        if not 0 < alpha <= 1: raise ValueError(f"alpha={alpha}: a share above 0, at most 1")
+        self.alpha, self.lam = alpha, lam
+        self.register_buffer("theta", torch.zeros(()))
+    @torch.no_grad()
+    def forward(self, main:Tensor, other:Tensor)->Tensor: # scalar, without gradient
+        if self.training:
+            now = main / (main + self.lam * other)
+            self.theta.copy_(torch.where(now.isfinite() & other.isfinite() & (other > 0), self.alpha * now + (1 - self.alpha) * self.theta, self.theta))
+        return self.theta.clone()                          # a copy: a later step must not change what this one's gradient uses
+
+# %% ../nbs/05_losses.ipynb #c060
+class _ChunkedKL(torch.autograd.Function):
+    "Symmetric KL divergence of two models' predictions, forward and gradients in one pass over chunks of positions."
+    @staticmethod
+    def forward(ctx, h, table, other, other_table, real, chunk, need):        # need: which of the first four want a gradient
+        given, loss, weight = (h, table, other, other_table), h.new_zeros(()), real.to(h.dtype) / real.sum().clamp_min(1)
+        grads = [torch.zeros_like(x) if n else None for x, n in zip(given, need)]
+        for i in range(0, len(h), chunk):
+            s = slice(i, i + chunk)
+            p, q = (h[s] @ table.T).log_softmax(1), (other[s] @ other_table.T).log_softmax(1)
+            d, p, q = p - q, p.exp(), q.exp()
+            apart = p - q
+            loss += weight[s] @ (apart * d).sum(1) / 2
+            for side, sign, k in ((p, .5, 0), (q, -.5, 2)):
+                if not (need[k] or need[k + 1]): continue
+                g = (side * (d - (side * d).sum(1, keepdim=True)) + apart) * (sign * weight[s, None])      # d J / d score
+                if need[k]: grads[k][s] = g @ given[k + 1]
+                if need[k + 1]: grads[k + 1].addmm_(g.T, given[k][s])
+        ctx.save_for_backward(*grads)
+        return loss
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g): return *(None if x is None else g * x for x in ctx.saved_tensors), None, None, None
+
+def symmetric_kl(
+    h:Tensor,                # [M,D] hidden states of one model
+    table:Tensor,            # [V,D] its item embeddings; every row counts
+    other:Tensor,            # [M,D'] hidden states of the other, at the same positions
+    other_table:Tensor|None=None, # [V,D'] its item embeddings; None: `table`, with D' = D
+    target:Tensor|None=None, # [M] next items; 0: the position does not count. None: all do
+    chunk:int|None=None,     # positions at a time; default: as many as make some 12 MB of both models' scores, 200 MB on a GPU
+)->Tensor:                   # scalar, mean over positions that count
+    "Half of KL(p||q) + KL(q||p) between two models' predictions over all items (MVS, Zhou et al. 2023), in chunks of positions. Gradient into whatever wants one; once differentiable."
+    if other_table is None: other_table = table
+    if len(h) != len(other): raise ValueError(f"{len(h)} positions of one model but {len(other)} of the other: the same positions of both")
+    if len(table) != len(other_table): raise ValueError(f"tables of {len(table)} and {len(other_table)} rows: both models must know the same items")
+    if target is not None and len(target) != len(h): raise ValueError(f"{len(h)} hidden states but {len(target)} targets: one each")
+    real = torch.ones_like(h[:, 0], dtype=torch.bool) if target is None else target > 0
+    need = [torch.is_grad_enabled() and x.requires_grad for x in (h, table, other, other_table)]
+    return _ChunkedKL.apply(h, table, other, other_table, real, chunk or max(16, (1_500_000 if h.device.type == "cpu" else 25_000_000) // len(table)), need)
+
+# %% ../nbs/05_losses.ipynb #c068
+def smooth_context(
+    items:Tensor,        # [B,L] left-padded
+    table:Tensor,        # [V,D] item embeddings of the model that reads
+    p:Tensor,            # [M,V] at the layout's positions, or [B,L,V] without one: what another model expects next, with noise or not
+    layout:Layout|None=None,
+)->Tensor:               # [B,L,D], for an encoder in place of `items`
+    """Each item's embedding replaced by the mean embedding of what was expected there (MVS's context smoothing, Zhou et al. 2023).
+
+    With a layout the first item of a row keeps its own. Without one only slot 0 does, as in the authors' code: the first item of a padded row is then what was expected after padding."""
+    e, mean = F.embedding(items, table), p @ table
+    known = items > 0 if layout is not None else torch.ones_like(items, dtype=torch.bool)       # after which slots there is an expectation
+    if layout is not None: mean = mean.new_zeros(items.numel(), e.shape[2]).index_copy(0, layout.kept, mean).view_as(e)
+    return torch.where(F.pad(known[:, :-1], (1, 0))[..., None], F.pad(mean[:, :-1], (0, 0, 1, 0)), e)
+
+def adversarial_noise(
+    loss,                # noise -> scalar to be raised
+    noise:Tensor,        # where to start, of any shape: such as `bound` times normal draws
+    step:float=.1,       # length of the step, one norm over all of the noise
+    bound:float=.001,    # no element beyond it, before the step or after
+)->Tensor:               # like `noise`, detached
+    "One step of ascent along the gradient, from noise within bounds (MVS's virtual data augmentation)."
+    noise = noise.detach().clamp(-bound, bound).requires_grad_()
+    with torch.enable_grad(): g, = torch.autograd.grad(loss(noise), noise)
+    return (noise.detach() + step * g / g.norm().clamp_min(1e-30)).clamp_(-bound, bound)
+
+# %% ../nbs/05_losses.ipynb #c079
+def sequence_to_item(
+    intents:Tensor,      # [B,K,D] of what was read
+    item:Tensor,         # [B,D] embedding of the next item
+)->Tensor:               # scalar, sum over rows, in bits
+    "The best of a row's intents against all its intents and the batch's next items (DSSRec's seq2item, Ma et al. 2020)."
+    B, K, D = intents.shape
+    if len(item) != B: raise ValueError(f"{B} rows of intents but {len(item)} next items: one each")
+    score = (intents.flatten(0, 1) @ item.T / D ** .5).view(B, K, B)
+    return (score.flatten(1).logsumexp(1) - score.diagonal(dim1=0, dim2=2).amax(0)).sum() / math.log(2)
+
+def sequence_to_sequence(
+    intents:Tensor,      # [B,K,D] of what was read
+    future:Tensor,       # [B,K,D] of what follows
+    keep:float=.5,       # lambda: the share of pairs that count, those with the smallest loss
+    batch_size:int|None=None, # of which `keep` is a share: the configured one in the usual code, which keeps more of a last, smaller batch. Default: B
+)->Tensor:               # scalar, sum over the pairs that count, in bits; 0 if `keep` leaves none
+    "Each intent of what was read against all intents of what follows, the least clear pairs left out (DSSRec's seq2seq, Ma et al. 2020)."
+    if intents.shape != future.shape: raise ValueError(f"intents of shape {tuple(intents.shape)} before and {tuple(future.shape)} after: the same rows, intents and width")
+    if not 0 < keep <= 1: raise ValueError(f"keep={keep}: a share above 0, at most 1")
+    B, K, D = intents.shape
+    loss = F.cross_entropy(intents.flatten(0, 1) @ future.flatten(0, 1).T / D ** .5, torch.arange(B * K, device=intents.device), reduction="none") / math.log(2)
+    n = min(int(keep * (B if batch_size is None else batch_size) * K), B * K)
+    limit = loss.detach().kthvalue(n).values if n else float("-inf")
+    return loss.masked_fill(loss > limit, 0.).sum()                       # ties are kept, and so is what is not a number
+
+# %% ../nbs/05_losses.ipynb #c089
+def mil_nce(
+    score:Tensor,          # [R,C]
+    mask:Tensor,           # [R,C] 1: positive, -1: negative, 0: not valid
+    t:float=1.,            # multiplies the scores: 1/tau of the other losses
+    all_rows:bool=False,   # divide by R, as the authors' code, also where rows are not valid; by default by the rows with a positive
+)->Tensor:                 # scalar, mean over rows; 0 if none has a positive
+    "InfoNCE with any number of positives a row, added up before the logarithm (MIL-NCE, Miech et al. 2020; MMInfoRec, Qiu et al. 2021). A row without a positive has nothing to predict and does not count."
+    if score.shape != mask.shape: raise ValueError(f"scores of shape {tuple(score.shape)} but a mask of {tuple(mask.shape)}: one entry each")
+    rows = (mask > 0).any(1)
+    score, valid = t * score[rows], mask[rows]
+    loss = score.masked_fill(valid == 0, float("-inf")).logsumexp(1) - score.masked_fill(valid <= 0, float("-inf")).logsumexp(1)
+    return loss.sum() / max(len(mask if all_rows else loss), 1)

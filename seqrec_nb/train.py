@@ -41,7 +41,7 @@ class Objective(nn.Module):
     def observe(self, terms:dict[str, Tensor]): "Feedback from the detached terms of a step."
     def score(self, batch:Batch)->Tensor: # [B,N+1], column 0 is padding
         "Score of every item as the next one: the last hidden state times the item table. A new tensor: ranking writes into it."
-        return self.encoder(batch.items, batch.layout)[batch.layout.last] @ self.encoder.table()[:batch.rows.ds.n_items + 1].T
+        return self.encoder(batch.items, batch.layout, at=batch.layout.last) @ self.encoder.table()[:batch.rows.ds.n_items + 1].T
 
     def weight(self, term:str)->float:
         w = self.weights.get(term, 1.)
@@ -70,9 +70,12 @@ class NextItem(Objective):
     def prepare(self, batch, generator=None):
         if self.sampler: batch.negative = self.sampler(batch.target_user, self.k, generator)
         return batch
-    def next_item(self, h:Tensor, batch:Batch)->Tensor: # [M,D] at the batch's positions -> scalar
-        return self.loss(h[batch.at], self.encoder.table(), batch.target, getattr(batch, "negative", None))
-    def terms(self, batch): return {"next_item": self.next_item(self.encoder(batch.items, batch.layout), batch)}
+    def hidden(self, batch:Batch)->Tensor: # [M,D], or [B,D] where only the last position has a target
+        "The hidden states at the positions that have a target."
+        return self.encoder(batch.items, batch.layout, at=batch.at)
+    def next_item(self, h:Tensor, batch:Batch)->Tensor: # as `hidden` gives them -> scalar
+        return self.loss(h, self.encoder.table(), batch.target, getattr(batch, "negative", None))
+    def terms(self, batch): return {"next_item": self.next_item(self.hidden(batch), batch)}
 
 # %% ../nbs/10_train.ipynb #c012
 def plain_step(objective:Objective, batch:Batch, opt)->dict[str, Tensor]: # the terms, detached

@@ -48,7 +48,7 @@ def at_mask(
 )->Tensor: # [B,D]
     "The hidden state of a mask token put after each history: what BERT4Rec thinks will stand there."
     items, layout = longer(batch, torch.full_like(batch.length, encoder.mask_item))
-    return encoder(items, layout, causal=False)[layout.last]
+    return encoder(items, layout, causal=False, at=layout.last)
 
 # %% ../../nbs/25_cloze.ipynb #c005
 class Cloze(Objective):
@@ -80,8 +80,8 @@ class Cloze(Objective):
         batch.hidden = hidden[batch.where]
         return batch
     def terms(self, batch):
-        h = self.encoder(batch.masked, batch.grid, causal=False)         # reads both sides
-        return {"cloze": cross_entropy(*self.answer(h[batch.where]), batch.hidden)}
+        h = self.encoder(batch.masked, batch.grid, causal=False, at=batch.where)         # reads both sides
+        return {"cloze": cross_entropy(*self.answer(h), batch.hidden)}
     def score(self, batch):
         h, table = self.answer(at_mask(self.encoder, batch))
         return h @ table[:batch.rows.ds.n_items + 1].T
@@ -135,7 +135,7 @@ class MaskedNext(NextItem):
         batch.grid = grid_of(batch.masked > 0, slots[:, -1])             # the last one drawn is read
         return super().prepare(batch, generator)
     def terms(self, batch):
-        h = self.encoder(batch.masked, batch.grid, causal=False)[batch.grid.last]
+        h = self.encoder(batch.masked, batch.grid, causal=False, at=batch.grid.last)
         return {"next_item": self.loss(h, self.encoder.table(), batch.target, getattr(batch, "negative", None))}
     def score(self, batch): return at_mask(self.encoder, batch) @ self.encoder.table()[:batch.rows.ds.n_items + 1].T
 

@@ -75,10 +75,11 @@ class AttentiveGRU(GRU):
         h, (B, L) = self.gru(x)[0], x.shape[:2]
         if real is None: real = torch.ones(B, L, dtype=torch.bool, device=x.device)
         return self.mix(h.flatten(0, 1), torch.arange(B, device=x.device).repeat_interleave(L), real.flatten()).view(B, L, -1)
-    def forward(self, items:Tensor, layout:Layout|None=None, causal:bool=True)->Tensor: # [M,D] with a layout, [B,L,D] without
+    def forward(self, items:Tensor, layout:Layout|None=None, causal:bool=True, at:Tensor|None=None)->Tensor: # as `GRU`
         if layout is None: return self.run(self.embed(items), None if items.is_floating_point() else items > 0, causal=causal)
         if not causal: raise ValueError("a GRU reads forwards: it takes no causal=False")
-        return self.mix(self.states(items, layout), layout.row, layout.real)
+        h = self.mix(self.states(items, layout), layout.row, layout.real)
+        return h if at is None else h[at]
 
 # %% ../../nbs/23_recurrent.ipynb #c005
 def narm(

@@ -23,7 +23,7 @@ from ..train import NextItem
 
 # %% ../../nbs/26_views.ipynb #c004
 REPRESENT = {                                             # a row as one vector, from (encoder, items [B,L], layout)
-    "last": lambda enc, items, layout: enc(items, layout)[layout.last],          # [B,D], the last position
+    "last": lambda enc, items, layout: enc(items, layout, at=layout.last),       # [B,D], the last position
     "mean": lambda enc, items, layout: layout.mean(enc(items, layout)),          # [B,D], over real positions
     "mean of slots": lambda enc, items, layout: enc(items).mean(1),              # [B,D], over all L slots, padding too (ICLRec's intents)
     "all slots": lambda enc, items, layout: enc(items).flatten(1),               # [B,L*D], padding too (ICLRec's and CoSeRec's views)
@@ -78,13 +78,15 @@ class TwoDifferent(Contrast):
 
 class FromStart(Transformer):
     "Positions counted from a row's first item, not up to its last: what padding on the right amounts to."
-    def forward(self, items, layout:Layout|None=None, causal=True):
+    def forward(self, items, layout:Layout|None=None, causal=True, at:Tensor|None=None):
         if layout is None: raise ValueError("positions='start' goes with represent='last' or 'mean', which encode real positions only")
         n = torch.zeros_like(layout.last).index_add(0, layout.row, layout.real.long())               # [B] real positions of a row
         slot = (layout.slot - (layout.width - n)[layout.source // layout.width]).clamp_min(0)        # [P,W] 0: the row's first
         cells, real = items.flatten(0, 1)[layout.source], layout.segment > 0
         if not items.is_floating_point(): real = real & (cells > 0)
-        return layout.take(self.run(self.embed(cells, slot), real, layout.segment, causal))
+        if at is not None: at = at if layout.cell is None else layout.cell[at]
+        h = self.run(self.embed(cells, slot), real, layout.segment, causal, at)
+        return layout.take(h) if at is None else h
 
 def _encoder(ds, positions, max_len, dim, layers, heads, p):
     if positions not in ("end", "start"): raise ValueError(f"positions={positions!r}: 'end' or 'start'")
@@ -186,9 +188,9 @@ class DuoRec(Contrast):
         return [(b.items, b.length) for b in (batch if v == "again" else self.same.random(batch, generator) for v in MODES[self.mode])]
     def terms(self, batch):
         if self.mode == "us_x": return super().terms(batch)
-        h = self.encoder(batch.items, batch.layout)                                     # the main pass is the other view
+        h = self.hidden(batch)                                                          # the main pass is the other view
         pairs = zip(MODES[self.mode], self.encode_views(batch))
-        return {"next_item": self.next_item(h, batch)} | {v: info_nce(h[batch.layout.last], z, self.tau) for v, z in pairs}
+        return {"next_item": self.next_item(h, batch)} | {v: info_nce(h, z, self.tau) for v, z in pairs}
 
 def duorec(
     ds:Dataset,
