@@ -210,7 +210,7 @@ def load_model(
     objective.load_state_dict(weights)
     return objective.eval()
 
-# %% ../nbs/12_runs.ipynb #c019
+# %% ../nbs/12_runs.ipynb #c024
 def publish(run:Run, folder=None)->Path: # where it is now
     "Copy a run, without its weights, to where all can see it. Raises `ValueError` for a run of code that was not committed, or of more than 100 KB."
     if not run.about["code"].isalnum(): raise ValueError(f"{run.path.stem} was made by code {run.about['code']}, which is no single commit: commit first, then run it again")
@@ -219,7 +219,7 @@ def publish(run:Run, folder=None)->Path: # where it is now
     save_tensors(to, *load_tensors(run.path))
     return to
 
-# %% ../nbs/12_runs.ipynb #c022
+# %% ../nbs/12_runs.ipynb #c027
 def study(
     runs:list[dict],        # the arguments of `run`, each with "method"
     progress:bool=True,
@@ -234,7 +234,7 @@ def study(
     if failed: raise RuntimeError(f"{len(failed)} of {len(runs)} runs failed, the others are stored. The first: {failed[0][0]}: {failed[0][1]}") from failed[0][1]
     return pd.DataFrame(done)
 
-# %% ../nbs/12_runs.ipynb #c025
+# %% ../nbs/12_runs.ipynb #c030
 def summary(
     runs:pd.DataFrame,                  # rows of `load_runs`
     by:list=("method", "loss"),         # columns that tell systems apart

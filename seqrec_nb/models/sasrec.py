@@ -47,5 +47,5 @@ def sasrec_pop(
     "SASRec with negatives drawn by popularity: SASRec_pop in GenNi's tables. The sizes are `SASREC`'s."
     return NextItem(Transformer(ds.n_items, max_len, dim, layers, heads, p, p), bce, partial(PopularityNegatives, gamma=gamma))
 
-# %% ../../nbs/21_sasrec.ipynb #c009
+# %% ../../nbs/21_sasrec.ipynb #c012
 SMALL = dict(p=.3, lr=2e-3, patience=10)   # arguments of `run` for a small dataset, such as the built-in one

@@ -11,17 +11,17 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..augment import SameTarget, choose_one, choose_two, coserec as five_operators, crop, hybrid, mask, per_row, recent, reorder, similar_by_counts, similar_by_embedding
-from ..batches import Batch, Layout, Rows, layout_for, prefix_rows
+from ..batches import Batch, Layout, layout_for, prefix_rows
 from ..data import Dataset
 from ..encoders import Transformer
 from ..losses import info_nce
 from .sasrec import LOSSES
 from ..train import NextItem
 
-# %% ../../nbs/26_views.ipynb #c004
+# %% ../../nbs/26_views.ipynb #c006
 REPRESENT = {                                             # a row as one vector, from (encoder, items [B,L], layout)
     "last": lambda enc, items, layout: enc(items, layout, at=layout.last),       # [B,D], the last position
     "mean": lambda enc, items, layout: layout.mean(enc(items, layout)),          # [B,D], over real positions
@@ -66,7 +66,7 @@ class Contrast(NextItem):
     def terms(self, batch):
         return super().terms(batch) | {"views": info_nce(*self.encode_views(batch), self.tau)}
 
-# %% ../../nbs/26_views.ipynb #c006
+# %% ../../nbs/26_views.ipynb #c012
 def any_of(operators:list): # an operator (items, length, generator) -> (items, length)
     "One of several operators for each row, drawn anew each time."
     return lambda items, length, generator=None: per_row(operators, choose_one(operators, length, generator), items, length, generator)
@@ -129,7 +129,7 @@ CL4SREC_AUTHORS = {
     "ce": dict(positions="start"),
 }
 
-# %% ../../nbs/26_views.ipynb #c008
+# %% ../../nbs/26_views.ipynb #c032
 class CoSeRec(Contrast):
     "Contrast of views that may hold similar items, which after some epochs the model itself names."
     def __init__(self,
@@ -171,7 +171,7 @@ COSEREC = {"beauty": dict(threshold=12, short="SIMRC", insert_ratio=.5, substitu
 COSEREC["toys"] = COSEREC["beauty"]      # no script: chosen
 COSEREC_AUTHORS = dict(loss="bce+mask", represent="all slots", items_only=False, full=True, seen_score="0")
 
-# %% ../../nbs/26_views.ipynb #c010
+# %% ../../nbs/26_views.ipynb #c040
 MODES = {"us_x": ("again", "same"), "un": ("again",), "su": ("same",), "us": ("again", "same")} # DuoRec's names, and the views that each encodes
 
 class DuoRec(Contrast):
