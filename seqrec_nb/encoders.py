@@ -109,6 +109,8 @@ class Transformer(nn.Module):
         x = items if items.is_floating_point() else self.items(items)
         if slot is None: slot = torch.arange(self.max_len - x.shape[-2], self.max_len, device=x.device)
         return dropout(self.norm(x + self.slots(slot)), self.p, self.training)
+    def where(self, layout:Layout)->Tensor: # [P,W], the position 0..L-1 that each cell stands for
+        return layout.slot + self.max_len - layout.width
     def run(self,
         x:Tensor,           # [P,W,D] embedded cells
         real:Tensor,        # [P,W] which of them may be looked at, `items > 0`
@@ -134,7 +136,7 @@ class Transformer(nn.Module):
         if layout is None: return self.run(self.embed(items), items > 0, causal=causal)
         cells, real = items.flatten(0, 1)[layout.source], layout.segment > 0
         if not items.is_floating_point(): real = real & (cells > 0)         # a blanked item is not looked at
-        x = self.embed(cells, layout.slot + self.max_len - layout.width)
+        x = self.embed(cells, self.where(layout))
         if at is None: return layout.take(self.run(x, real, layout.segment, causal))
         return self.run(x, real, layout.segment, causal, at if layout.cell is None else layout.cell[at])
     def _whole_rows(self, items:Tensor, layout:Layout|None, causal:bool)->Tensor: # as `forward`, every slot computed and the layout's taken out

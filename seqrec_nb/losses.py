@@ -241,7 +241,7 @@ def assignment_loss(
     score:Tensor,        # [B,K] similarity to the prototypes
     tau:float=.1,
 )->Tensor:               # scalar, mean over users
-    "Cross-entropy of the softmax assignment against a balanced one (S4Rec, Eq. 11)."
+    "Cross-entropy of the softmax assignment against a balanced one (S4Rec, Eq. 8)."
     return -(q.detach() * (score / tau).log_softmax(1)).sum() / max(len(q), 1)
 
 def prototype_nce(

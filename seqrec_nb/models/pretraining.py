@@ -7,8 +7,6 @@ __all__ = ['S3REC_PRETRAINING', 'S3REC', 'S3REC_PRETRAINING_AUTHORS', 'S3REC_AUT
            's3rec_pretraining', 'pretrained', 's3rec']
 
 # %% ../../nbs/28_pretraining.ipynb #c002
-from dataclasses import replace
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -126,7 +124,7 @@ def s3rec_pretraining(
     weights = {"mip": mip, "sp": sp} | ({"aap": aap, "map": map} if attributes else {})
     return S3Rec(Transformer(ds.n_items, max_len, dim, layers, heads, p, p), with_attributes(ds).attributes if attributes else None, mask, double_sigmoid, whole, weights)
 
-# %% ../../nbs/28_pretraining.ipynb #c035
+# %% ../../nbs/28_pretraining.ipynb #c037
 def pretrained(
     ds:Dataset,
     start:str,          # the stored run to begin from: its file's name without ".run"
@@ -147,7 +145,7 @@ def s3rec(
     if loss not in LOSSES: raise ValueError(f"loss={loss!r}: one of {', '.join(LOSSES)}")
     return NextItem(pretrained(ds, start, max_len), **LOSSES[loss])
 
-# %% ../../nbs/28_pretraining.ipynb #c037
+# %% ../../nbs/28_pretraining.ipynb #c039
 S3REC_PRETRAINING = {n: dict(rows=all_prefixes, epochs=150 if n in ("beauty", "toys", "lastfm") else 100) for n in ("beauty", "sports", "toys", "yelp", "lastfm")}
 S3REC = {n: dict(loss="bce") for n in S3REC_PRETRAINING}
 S3REC_PRETRAINING_AUTHORS = dict(batch_size=100, select="last", whole=True)      # to be added to the above
