@@ -158,10 +158,33 @@ def enduring_hard(
 )->Tensor:          # [N,N] z_i . h_ij
     "Similarity of each anchor to its enduring hard negatives (FENRec, Eq. 9-10), without making them."
     fixed = z.detach()
-    norm, u = fixed.norm(dim=1).clamp_min(1e-12), F.normalize(fixed, dim=1)
-    cosine = (u @ u.T).clamp(-1, 1)
-    rho = (lam ** 2 + (1 - lam) ** 2 + 2 * lam * (1 - lam) * cosine).clamp_min(1e-6).sqrt()      # near 0 only for opposed vectors at lam .5, whose mean direction is undefined
-    return lam * norm / (norm[:, None] * rho) * (z * fixed).sum(1, keepdim=True) + (1 - lam) / rho * (z @ fixed.T)
+    norm = fixed.norm(dim=1, keepdim=True).clamp_min(1e-12); u = fixed / norm
+    # 1 / rho; rho is near 0 only for opposed vectors at lam .5, whose mean direction is undefined
+    inverse = (u @ u.T).clamp_(-1, 1).mul_(2 * lam * (1 - lam)).add_(lam ** 2 + (1 - lam) ** 2).clamp_min_(1e-6).rsqrt_()
+    return torch.cat([(1 - lam) * z, lam * (z * u).sum(1, keepdim=True)], 1) @ torch.cat([fixed, norm], 1).T * inverse      # both terms in one product
+
+class _UpWeighted(torch.autograd.Function):
+    "log sum exp over each row of x (s(x) + m) / tau1, or of (x s(x) + m) / tau1, with s(x) = tanh(x / tau2): forward and gradient in one pass, a third less work than one operation after the other."
+    generate_vmap_rule = True
+    @staticmethod
+    def forward(x, same, m, tau1, tau2, additive):                       # x [N,k]; same [N,k], True where left out, or None
+        s = (x / tau2).tanh_()
+        slope = torch.addcmul(s, x, 1 - s * s, value=1 / tau2)           # d (x s) / d x
+        y = (s * x).add_(m) if additive else s.add_(m).mul_(x)
+        if not additive: slope.add_(m)
+        if tau1 != 1: y.div_(tau1), slope.div_(tau1)
+        if same is not None: y.masked_fill_(same, float("-inf"))
+        top = y.amax(1, keepdim=True).clamp_min(torch.finfo(y.dtype).min)
+        p = y.sub_(top).exp_()
+        total = p.sum(1, keepdim=True)
+        return (top + total.log()).squeeze(1), p.mul_(slope).div_(total.clamp_min(1e-30))    # a row with nothing left: -inf, gradient 0
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.mark_non_differentiable(output[1]); ctx.set_materialize_grads(False)
+        ctx.save_for_backward(output[1])
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, g, _): return None if g is None else ctx.saved_tensors[0] * g[:, None], None, None, None, None, None
 
 def hard_contrast(
     a:Tensor,                # [B,D] first views
@@ -178,14 +201,15 @@ def hard_contrast(
     m_on_noise:bool=True,    # and on noise
 )->Tensor:                   # scalar, mean over 2B anchors
     "FENRec's contrastive loss (Eq. 9-15); the defaults are the authors' code, which differs from the equations as the arguments say."
-    z, partner, same = _pairs(a, b, label)
-    def scale(x, m): s = (x / tau2).tanh(); return (x * s + m) / tau1 if additive else x / tau1 * (s + m)
-    score = z @ z.T
-    positive = scale(score.gather(1, partner[:, None]), 0.)
-    parts = [positive, scale(score, m).masked_fill(same, float("-inf"))]
-    if noise is not None: parts.append(scale(z @ noise.T, m if m_on_noise else 0.))
-    if lam is not None and mu > 0: parts.append((scale(enduring_hard(z, lam), m if m_on_hard else 0.) + math.log(mu)).masked_fill(same, float("-inf")))
-    return (torch.cat(parts, 1).logsumexp(1) - positive[:, 0]).sum() / max(len(z), 1)
+    z, _, same = _pairs(a, b, label)
+    if not len(z): return z.sum()
+    def part(x, m, same=None): return _UpWeighted.apply(x, same, m, tau1, tau2, additive)[0]                # [N]
+    x = (z * torch.cat([b, a])).sum(1)
+    positive = x * (x / tau2).tanh() / tau1
+    parts = [positive, part(z @ z.T, m, same)]
+    if noise is not None: parts.append(part(z @ noise.T, m if m_on_noise else 0.))
+    if lam is not None and mu > 0: parts.append(part(enduring_hard(z, lam), m if m_on_hard else 0., same) + math.log(mu))
+    return (torch.stack(parts, 1).logsumexp(1) - positive).sum() / max(len(z), 1)
 
 def noise_negatives(
     a:Tensor,                # [B,D] first views
@@ -198,10 +222,11 @@ def noise_negatives(
     "Noise moved to where it makes the views hardest to tell apart: steps of `lr` along each row's normalised gradient (DCLR's, in FENRec's code)."
     a, b, q = a.detach(), b.detach(), noise.detach()
     label = torch.arange(len(a), device=a.device) if label is None else label
-    score = (a @ b.T).masked_fill((label[:, None] == label).fill_diagonal_(False), float("-inf"))
+    rest = (a @ b.T).masked_fill((label[:, None] == label).fill_diagonal_(False), float("-inf")).logsumexp(1, keepdim=True)
     for _ in range(steps):
         # the gradient of the mean cross-entropy for q_r is mean_i p_ir a_i; only its direction counts, so each column is scaled to where float32 can hold it
-        p = torch.cat([score, a @ q.T], 1).log_softmax(1)[:, len(a):]
+        x = a @ q.T
+        p = x - torch.logaddexp(rest, x.logsumexp(1, keepdim=True))
         q = q + lr * F.normalize((p - p.amax(0, keepdim=True)).exp().T @ a, dim=1)
     return q
 

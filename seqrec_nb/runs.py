@@ -7,8 +7,9 @@ __all__ = ['runs_dir', 'published_dir', 'code_version', 'Run', 'load_run', 'find
            'device_name', 'load_model', 'publish', 'study', 'summary']
 
 # %% ../nbs/12_runs.ipynb #c002
-import hashlib, importlib, inspect, json, os, platform, re, subprocess, sys, time
+import ast, hashlib, importlib, inspect, json, os, platform, re, subprocess, sys, time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -41,12 +42,21 @@ def code_version()->str:
         return head.stdout.strip() + ("+" if git("status", "--porcelain", "--", "seqrec_nb", "nbs").stdout.strip() else "")
     except FileNotFoundError: return seqrec_nb.__version__
 
-def _name(f)->str: return f"{f.__module__}:{f.__qualname__}"
+def _name(f)->str: # "module:name"; of a `partial`, "module:name(setting=value)" with the settings that are not the function's defaults
+    if not isinstance(f, partial): return f"{f.__module__}:{f.__qualname__}"
+    if f.args: raise ValueError(f"{f}: name the settings of a partial, partial({f.func.__qualname__}, name=value), so that they can be stored")
+    default = {n: p.default for n, p in inspect.signature(f.func).parameters.items()}
+    given = [f"{k}={_name(v) if hasattr(v, '__qualname__') else repr(v)}" for k, v in sorted(f.keywords.items()) if v != default.get(k, inspect.Parameter.empty)]
+    if unstable := [g for g in given if " at 0x" in g]: raise ValueError(f"{unstable[0]} has no text to store: use a number, a text, a function of a module or a dataclass")
+    return _name(f.func) + (f"({', '.join(given)})" if given else "")
+def _given(text:str)->dict: # the settings in "share=0.4)"
+    return {k.arg: ast.literal_eval(k.value) for k in ast.parse(f"f({text}", mode="eval").body.keywords} if text else {}
 def _find(name:str):
+    name, _, given = name.partition("(")
     module, path = name.split(":")
     f = importlib.import_module(module)
     for part in path.split("."): f = getattr(f, part)
-    return f
+    return partial(f, **_given(given)) if given else f
 
 @dataclass(eq=False)
 class Run:
@@ -104,8 +114,8 @@ def run(
     batch_size:int=256,
     lr:float=1e-3,
     max_len:int=50,
-    rows=user_rows,          # (dataset, max_len=) -> the training rows
-    step=plain_step,
+    rows=user_rows,          # (dataset, max_len=) -> the training rows; or a `partial` of such a function with plain numbers and texts
+    step=plain_step,         # or a `partial` with settings of its own, such as `partial(adversarial_step, perturb=PGD(eta=.7))`
     weight_decay:float=0.,   # Adam's, on all parameters
     select:str="NDCG@20",    # the validation figure that chooses the epoch; "last": all epochs are run and the last is kept
     device:str="cpu",
@@ -123,7 +133,10 @@ def run(
     ds = load(dataset) if isinstance(dataset, str) else dataset
     folder, published = Path(folder or runs_dir()), [] if folder else [published_dir()]
     settings = {**_defaults(method), **settings}                          # complete, so that the file says everything
-    common = dict(epochs=epochs, patience=patience, batch_size=batch_size, lr=lr, max_len=max_len, rows=_name(rows), step=_name(step), select=select, seen_score=seen_score,
+    stored_rows = _name(rows)
+    try: _given(stored_rows.partition("(")[2])                            # `load_model` will have to read them
+    except ValueError: raise ValueError(f"rows={stored_rows}: settings that cannot be read back from a text; use numbers and texts") from None
+    common = dict(epochs=epochs, patience=patience, batch_size=batch_size, lr=lr, max_len=max_len, rows=stored_rows, step=_name(step), select=select, seen_score=seen_score,
                   **({"weight_decay": weight_decay} if weight_decay else {}))   # named only where there is one, so that runs stored before it could be chosen keep their key
     about = {"kind": "run", "method": _name(method), "dataset": ds.name, "data": _fingerprint(ds), "seed": seed, "settings": settings, "protocol": common, "device_type": torch.device(device).type, **_source(method), **({"keep": _name(keep)} if keep else {})}
     try: key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
@@ -170,7 +183,10 @@ def _call(about:dict)->str: # what to type to make the run once more
     try: default = _defaults(_find(about["method"]))
     except (ImportError, AttributeError): default = {}
     given |= {k: v for k, v in about["settings"].items() if k not in default or default[k] != v}
-    show = lambda k, v: v.split(":")[1] if k in ("rows", "step") else repr(v)
+    def show(k, v):
+        if k not in ("rows", "step"): return repr(v)
+        name, _, given = v.split(":", 1)[1].partition("(")
+        return f"partial({name}, {given}" if given else name
     return f"run({', '.join([about['method'].split(':')[1], repr(about['dataset']), *(f'{k}={show(k, v)}' for k, v in given.items()), 'again=True'])})"
 
 def _fingerprint(ds)->str: # of the content, so that two datasets of one name are two
@@ -210,7 +226,7 @@ def load_model(
     objective.load_state_dict(weights)
     return objective.eval()
 
-# %% ../nbs/12_runs.ipynb #c024
+# %% ../nbs/12_runs.ipynb #c027
 def publish(run:Run, folder=None)->Path: # where it is now
     "Copy a run, without its weights, to where all can see it. Raises `ValueError` for a run of code that was not committed, or of more than 100 KB."
     if not run.about["code"].isalnum(): raise ValueError(f"{run.path.stem} was made by code {run.about['code']}, which is no single commit: commit first, then run it again")
@@ -219,7 +235,7 @@ def publish(run:Run, folder=None)->Path: # where it is now
     save_tensors(to, *load_tensors(run.path))
     return to
 
-# %% ../nbs/12_runs.ipynb #c027
+# %% ../nbs/12_runs.ipynb #c030
 def study(
     runs:list[dict],        # the arguments of `run`, each with "method"
     progress:bool=True,
@@ -234,7 +250,7 @@ def study(
     if failed: raise RuntimeError(f"{len(failed)} of {len(runs)} runs failed, the others are stored. The first: {failed[0][0]}: {failed[0][1]}") from failed[0][1]
     return pd.DataFrame(done)
 
-# %% ../nbs/12_runs.ipynb #c030
+# %% ../nbs/12_runs.ipynb #c033
 def summary(
     runs:pd.DataFrame,                  # rows of `load_runs`
     by:list=("method", "loss"),         # columns that tell systems apart

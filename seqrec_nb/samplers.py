@@ -102,23 +102,38 @@ def candidates(
     beta:float=1.,   # share of the items
     generator:torch.Generator|None=None,
     device="cpu",
-)->Tensor:           # [C] distinct items of 1..N
+    positions:int|None=None, # M: a subset for each of so many positions; None: one for all
+)->Tensor:           # [C] distinct items of 1..N, or [M,C]; with beta=1 always [N], all of them
     "The pre-selection of one batch (GenNi, Algorithm 1): a uniform share beta of the items, two at least."
     if not 0 < beta <= 1: raise ValueError(f"beta={beta}: a share above 0, at most 1")
     if n_items < 2: raise ValueError(f"{n_items} items: two at least, since one may be the target")
     if beta == 1: return torch.arange(1, n_items + 1, device=device)
-    return torch.randperm(n_items, generator=generator, device=device)[:max(2, int(beta * n_items))] + 1
+    n = max(2, int(beta * n_items))
+    if positions is None: return torch.randperm(n_items, generator=generator, device=device)[:n] + 1
+    return torch.rand(positions, n_items, generator=generator, device=device).topk(n).indices + 1
 
 def proposals(
     h:Tensor,          # [M,D] hidden states
     table:Tensor,      # [V,D] item embeddings
     target:Tensor,     # [M] next items, never proposed; 0 excludes nothing
-    among:Tensor,      # [C] candidate items
+    among:Tensor,      # [C] candidate items, or [M,C], those of each position
     alpha=1.,          # hardness, a number or a scalar tensor
+    had:Tensor|None=None, # [M,S] further items not to propose, 0 fills up. Where they are all the candidates, only the target is left out
 )->Tensor:             # [M,C] probabilities, rows summing to 1
     "GenNi's distribution Q over the candidates (Eq. 5-6)."
-    score = alpha * (h @ table[among].T)
-    return score.masked_fill(among == target[:, None], float("-inf")).softmax(1)
+    own = among.ndim == 2
+    column = torch.full((len(table),), len(among), device=among.device).scatter(0, among, torch.arange(len(among), device=among.device)) if not own else None
+    def barred(items): # [M,S] -> [M,C], True where a candidate is one of them
+        hit = h.new_zeros((len(h), len(table) if own else len(among) + 1), dtype=torch.bool)
+        if own: return hit.scatter_(1, items, True).gather(1, among)
+        return hit.scatter_(1, column[items], True)[:, :-1]
+    h = alpha * h                                           # the same as the power of the softmax, which underflows
+    score = (h @ table.T).gather(1, among) if own else h @ table[among].T
+    out = barred(target[:, None])
+    if had is not None:
+        more = out | barred(had)
+        out = torch.where(more.all(1, keepdim=True), out, more)
+    return score.masked_fill(out, float("-inf")).softmax(1)
 
 @torch.no_grad()
 def model_negatives(
@@ -126,19 +141,24 @@ def model_negatives(
     k:int=1,           # drawn independently, with replacement
     generator:torch.Generator|None=None,
     chunk:int|None=None, # positions at a time; default: as many as make some 12 MB of scores, 200 MB on a GPU
+    had:Tensor|None=None, # as for `proposals`
 )->Tensor:             # [M,k] items
     "Negatives that the model proposes (GenNi). Without gradient."
     u = torch.rand((len(h), k), generator=generator, device=h.device, dtype=h.dtype)
-    if len(among) < 2: raise ValueError("one candidate only: nothing is left where it is the target")
-    out, size = [], chunk or max(16, (3_000_000 if h.device.type == "cpu" else 50_000_000) // len(among))
+    if among.shape[-1] < 2: raise ValueError("one candidate only: nothing is left where it is the target")
+    own = among.ndim == 2
+    out, size = [], chunk or max(16, (3_000_000 if h.device.type == "cpu" else 50_000_000) // (len(table) if own else len(among)))
     for i in range(0, len(h), size):
         part = slice(i, i + size)
-        cum = proposals(h[part], table, target[part], among, alpha).cumsum(1)
-        if torch.isnan(cum[:, -1]).any(): raise ValueError("some scores are not a number: a model that diverged cannot propose")
-        out.append(among[torch.searchsorted(cum, u[part] * cum[:, -1:], right=True).clamp_max(len(among) - 1)])
+        choice = among[part] if own else among
+        cum = proposals(h[part], table, target[part], choice, alpha, None if had is None else had[part]).cumsum(1)
+        total = cum[:, -1:]
+        if torch.isnan(total).any(): raise ValueError("some scores are not a number: a model that diverged cannot propose")
+        at = torch.searchsorted(cum, (u[part] * total).minimum(total.nextafter(torch.zeros_like(total))), right=True)    # below the total, which rounding might reach: always an item of some probability
+        out.append(choice.gather(1, at) if own else choice[at])
     return torch.cat(out) if out else target.new_zeros(0, k)
 
-# %% ../nbs/06_samplers.ipynb #c027
+# %% ../nbs/06_samplers.ipynb #c029
 def growing_beta(
     epoch:int,     # E
     m:float=20.,   # epochs for a tenfold share: 20 reaches all items at epoch 60

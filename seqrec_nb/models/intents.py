@@ -66,8 +66,8 @@ class ICLRec(Contrast):
         cluster, c = self.kmeans(row)                                                                         # [B], [B,D], constant
         views = self.encode_views(batch)
         beside = self.encode_views(batch, self.intent) if self.again else views
-        return {"next_item": self.next_item(h if batch.at is None else h[batch.at], batch), "views": info_nce(*views, self.tau),
-                "intents": sum(info_nce(v, c, self.tau, cluster if self.denoise else None) for v in beside) / 2}
+        return {"next_item": self.next_item(h if batch.at is None else h[batch.at], batch), "views": self.contrast(*views),
+                "intents": sum(self.contrast(v, c, cluster if self.denoise else None) for v in beside) / 2}
 
 def iclrec(
     ds:Dataset,

@@ -69,8 +69,11 @@ class Contrast(NextItem):
         return batch
     def encode_views(self, batch:Batch, represent:str|None=None): # ([B,D], [B,D])
         return REPRESENT[represent or self.represent](self.encoder, *batch.views).split(len(batch))
+    def contrast(self, a, b, label=None): # [B,D], [B,D], [B] rows of equal label are no negatives of each other -> scalar
+        "What all contrastive terms go through; a method with another loss overrides it."
+        return info_nce(a, b, self.tau, label)
     def terms(self, batch):
-        return super().terms(batch) | {"views": info_nce(*self.encode_views(batch), self.tau)}
+        return super().terms(batch) | {"views": self.contrast(*self.encode_views(batch))}
 
 # %% ../../nbs/26_views.ipynb #c012
 def any_of(operators:list): # an operator (items, length, generator) -> (items, length)
@@ -193,7 +196,7 @@ class DuoRec(Contrast):
         if self.mode == "us_x": return super().terms(batch)
         h = self.hidden(batch)                                                          # the main pass is the other view
         pairs = zip(MODES[self.mode], self.encode_views(batch))
-        return {"next_item": self.next_item(h, batch)} | {v: info_nce(h, z, self.tau) for v, z in pairs}
+        return {"next_item": self.next_item(h, batch)} | {v: self.contrast(h, z) for v, z in pairs}
 
 def duorec(
     ds:Dataset,
