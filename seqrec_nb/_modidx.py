@@ -285,6 +285,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                   'seqrec_nb.losses._ChunkedKL': ('losses.html#_chunkedkl', 'seqrec_nb/losses.py'),
                                   'seqrec_nb.losses._ChunkedKL.backward': ('losses.html#_chunkedkl.backward', 'seqrec_nb/losses.py'),
                                   'seqrec_nb.losses._ChunkedKL.forward': ('losses.html#_chunkedkl.forward', 'seqrec_nb/losses.py'),
+                                  'seqrec_nb.losses._ChunkedKL.setup_context': ( 'losses.html#_chunkedkl.setup_context',
+                                                                                 'seqrec_nb/losses.py'),
                                   'seqrec_nb.losses._UpWeighted': ('losses.html#_upweighted', 'seqrec_nb/losses.py'),
                                   'seqrec_nb.losses._UpWeighted.backward': ('losses.html#_upweighted.backward', 'seqrec_nb/losses.py'),
                                   'seqrec_nb.losses._UpWeighted.forward': ('losses.html#_upweighted.forward', 'seqrec_nb/losses.py'),

@@ -326,9 +326,9 @@ class RunningBalance(nn.Module):
 class _ChunkedKL(torch.autograd.Function):
     "Symmetric KL divergence of two models' predictions, forward and gradients in one pass over chunks of positions."
     @staticmethod
-    def forward(ctx, h, table, other, other_table, real, chunk, need):        # need: which of the first four want a gradient
+    def forward(h, table, other, other_table, real, chunk, need):             # need: which of the first four want a gradient
         given, loss, weight = (h, table, other, other_table), h.new_zeros(()), real.to(h.dtype) / real.sum().clamp_min(1)
-        grads = [torch.zeros_like(x) if n else None for x, n in zip(given, need)]
+        grads = [torch.zeros_like(x) if n else x.new_zeros(0) for x, n in zip(given, need)]
         for i in range(0, len(h), chunk):
             s = slice(i, i + chunk)
             p, q = (h[s] @ table.T).log_softmax(1), (other[s] @ other_table.T).log_softmax(1)
@@ -340,11 +340,15 @@ class _ChunkedKL(torch.autograd.Function):
                 g = (side * (d - (side * d).sum(1, keepdim=True)) + apart) * (sign * weight[s, None])      # d J / d score
                 if need[k]: grads[k][s] = g @ given[k + 1]
                 if need[k + 1]: grads[k + 1].addmm_(g.T, given[k][s])
-        ctx.save_for_backward(*grads)
-        return loss
+        return loss, *grads
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.need = inputs[-1]
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*output[1:])
     @staticmethod
     @once_differentiable
-    def backward(ctx, g): return *(None if x is None else g * x for x in ctx.saved_tensors), None, None, None
+    def backward(ctx, g, *_): return *(g * x if n else None for x, n in zip(ctx.saved_tensors, ctx.need)), None, None, None
 
 def symmetric_kl(
     h:Tensor,                # [M,D] hidden states of one model
@@ -361,7 +365,7 @@ def symmetric_kl(
     if target is not None and len(target) != len(h): raise ValueError(f"{len(h)} hidden states but {len(target)} targets: one each")
     real = torch.ones_like(h[:, 0], dtype=torch.bool) if target is None else target > 0
     need = [torch.is_grad_enabled() and x.requires_grad for x in (h, table, other, other_table)]
-    return _ChunkedKL.apply(h, table, other, other_table, real, chunk or max(16, (1_500_000 if h.device.type == "cpu" else 25_000_000) // len(table)), need)
+    return _ChunkedKL.apply(h, table, other, other_table, real, chunk or max(16, (1_500_000 if h.device.type == "cpu" else 25_000_000) // len(table)), need)[0]
 
 # %% ../nbs/05_losses.ipynb #c068
 def smooth_context(
