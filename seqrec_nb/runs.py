@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['runs_dir', 'published_dir', 'code_version', 'Run', 'load_run', 'find_runs', 'stored_run', 'load_runs', 'run',
-           'device_name', 'load_model', 'publish', 'study', 'summary']
+           'device_name', 'load_model', 'attach', 'publish', 'study', 'summary']
 
 # %% ../nbs/12_runs.ipynb #c002
 import ast, hashlib, importlib, inspect, json, os, platform, re, subprocess, sys, time
@@ -123,7 +123,8 @@ def run(
     again:bool=False,        # run it although it is stored; the earlier file stays
     keep_weights:bool=True,  # so that `load_model` can answer later
     seen_score:str="-inf",   # what items of the history score in the ranking; "0" as in the authors' code
-    keep=None,               # objective -> tensors to store with the run, for an analysis
+    keep=None,               # (objective, dataset) -> tensors to store with the run, for an analysis: see `attach`
+    watch=None,              # training -> further entries of an epoch's row: see `train`
     progress:bool=True,
     **settings,              # the method's own; JSON must be able to hold them
 )->Run:
@@ -138,7 +139,7 @@ def run(
     except ValueError: raise ValueError(f"rows={stored_rows}: settings that cannot be read back from a text; use numbers and texts") from None
     common = dict(epochs=epochs, patience=patience, batch_size=batch_size, lr=lr, max_len=max_len, rows=stored_rows, step=_name(step), select=select, seen_score=seen_score,
                   **({"weight_decay": weight_decay} if weight_decay else {}))   # named only where there is one, so that runs stored before it could be chosen keep their key
-    about = {"kind": "run", "method": _name(method), "dataset": ds.name, "data": _fingerprint(ds), "seed": seed, "settings": settings, "protocol": common, "device_type": torch.device(device).type, **_source(method), **({"keep": _name(keep)} if keep else {})}
+    about = {"kind": "run", "method": _name(method), "dataset": ds.name, "data": _fingerprint(ds), "seed": seed, "settings": settings, "protocol": common, "device_type": torch.device(device).type, **_source(method), **({"watch": _name(watch)} if watch else {})}
     try: key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
     except TypeError as e: raise TypeError(f"a run's settings must be numbers, texts, lists or None, so that they can be stored: {e}") from None
     stem = re.sub(r"[^\w.-]+", "_", f"{ds.name}-{method.__qualname__.lower()}-{seed}-{key}")
@@ -146,7 +147,7 @@ def run(
     if not again and (stored := next((f/path.name for f in [folder, *published] if (f/path.name).exists()), None)):
         stored, code = load_run(stored), code_version()
         if stored.about["code"] != code and progress: print(f"{stored.path.stem} was stored by code {stored.about['code']}, this is {code}; again=True runs it anew", file=sys.stderr)
-        return stored
+        return attach(stored, keep, ds, method) if keep else stored
     for part in folder.glob(f".{path.stem}.*.part"): part.unlink()         # left by a process that was killed while writing
     while path.exists(): n += 1; path = folder/f"{stem}~{n}.run"
     checkpoint = path.with_suffix(".checkpoint")
@@ -160,16 +161,18 @@ def run(
     if trained:
         training = Training(objective, rows(d, max_len=max_len), batch_size=batch_size, lr=lr, weight_decay=weight_decay, step=step, seed=seed)
         training.note = code
-        history, best = train(training, validate, epochs, patience, checkpoint, progress, f"{method.__qualname__} on {ds.name}")
+        history, best = train(training, validate, epochs, patience, checkpoint, progress, f"{method.__qualname__} on {ds.name}", watch)
         if training.note != code: code = f"{training.note}, then {code}"   # begun by other code, and resumed by this
     else: history, best = [], Best(value=validate(objective))             # a counting model has nothing to train
     r = ranks(objective, user_rows(d, "test", max_len), **ranking)
     about |= {"code": code, "device": device_name(device), "torch": torch.__version__, "threads": torch.get_num_threads(), "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
-              "seconds": sum(h["seconds"] + h["valid_seconds"] for h in history), "trained": trained, "history": [{k: v if isinstance(v, int) else float(f"{v:.7g}") for k, v in h.items()} for h in history], "best": {"epoch": best.epoch, "value": best.value}}
+              "seconds": sum(h["seconds"] + h["valid_seconds"] for h in history), "trained": trained, "history": [{k: _short(v) for k, v in h.items()} for h in history], "best": {"epoch": best.epoch, "value": best.value}}
     if keep_weights and trained: save_tensors(path.with_suffix(".weights"), objective.state_dict(), about | {"kind": "weights"})
-    save_tensors(path, {"ranks": r.to(torch.int16 if ds.n_items < 2**15 else torch.int32), **(keep(objective) if keep else {})}, about)
+    save_tensors(path, {"ranks": r.to(torch.int16 if ds.n_items < 2**15 else torch.int32)}, about)
     checkpoint.unlink(missing_ok=True)
-    return load_run(path)
+    return attach(load_run(path), keep, ds, method) if keep else load_run(path)
+
+def _short(v): return [_short(x) for x in v] if isinstance(v, list) else v if isinstance(v, int) else float(f"{v:.7g}")
 
 def _defaults(method)->dict: # the method's own settings and their defaults, without the dataset and max_len, which is the protocol's
     return {n: p.default for n, p in list(inspect.signature(method).parameters.items())[1:] if p.default is not p.empty and n != "max_len"}
@@ -226,7 +229,25 @@ def load_model(
     objective.load_state_dict(weights)
     return objective.eval()
 
-# %% ../nbs/12_runs.ipynb #c027
+# %% ../nbs/12_runs.ipynb #c022
+def attach(
+    run:Run,
+    keep,           # (objective, dataset) -> {name: tensor}, a function of a module
+    dataset=None,   # as for `load_model`
+    method=None,    # as for `load_model`
+    again:bool=False, # compute it although it is there
+)->Run:             # the run with these tensors, in the same file
+    "Store with a run what a function makes of its model. Raises `FileNotFoundError` where the weights are not on this machine, and `ValueError` for names that the run has already."
+    name, kept = _name(keep), run.about.get("kept", {})
+    if name in kept and not again: return run
+    ds = dataset or load(run.about["dataset"])
+    with torch.no_grad(): tensors = keep(load_model(run, ds, method), ds)
+    if taken := set(tensors) & (set(run.tensors) - set(kept.get(name, {}).get("tensors", ()))): raise ValueError(f"{run.path.stem} has {', '.join(sorted(taken))} already; give what {name} returns other names")
+    old = {k: v for k, v in run.tensors.items() if k not in kept.get(name, {}).get("tensors", ())}
+    save_tensors(run.path, {**old, **tensors}, run.about | {"kept": {**kept, name: {"tensors": sorted(tensors), "code": code_version()}}})
+    return load_run(run.path)
+
+# %% ../nbs/12_runs.ipynb #c030
 def publish(run:Run, folder=None)->Path: # where it is now
     "Copy a run, without its weights, to where all can see it. Raises `ValueError` for a run of code that was not committed, or of more than 100 KB."
     if not run.about["code"].isalnum(): raise ValueError(f"{run.path.stem} was made by code {run.about['code']}, which is no single commit: commit first, then run it again")
@@ -235,7 +256,7 @@ def publish(run:Run, folder=None)->Path: # where it is now
     save_tensors(to, *load_tensors(run.path))
     return to
 
-# %% ../nbs/12_runs.ipynb #c030
+# %% ../nbs/12_runs.ipynb #c033
 def study(
     runs:list[dict],        # the arguments of `run`, each with "method"
     progress:bool=True,
@@ -250,7 +271,7 @@ def study(
     if failed: raise RuntimeError(f"{len(failed)} of {len(runs)} runs failed, the others are stored. The first: {failed[0][0]}: {failed[0][1]}") from failed[0][1]
     return pd.DataFrame(done)
 
-# %% ../nbs/12_runs.ipynb #c033
+# %% ../nbs/12_runs.ipynb #c036
 def summary(
     runs:pd.DataFrame,                  # rows of `load_runs`
     by:list=("method", "loss"),         # columns that tell systems apart

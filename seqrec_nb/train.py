@@ -294,6 +294,7 @@ def train(
     checkpoint=None,            # file to continue from, if it is there, and to write to after each epoch
     progress:bool=True,         # show a bar
     label:str="",               # its name
+    watch=None,                 # training -> further entries of an epoch's row: numbers, or lists of them. It may draw random numbers, but none of the training's generator
 )->tuple[list[dict], Best]:     # a row per epoch; the best epoch, whose weights the objective now has
     "Train until the validation figure has not risen for `patience` epochs, and keep the best epoch. Continues from `checkpoint`."
     best, history = Best(patience), []
@@ -307,6 +308,8 @@ def train(
                 training.objective.eval()
                 with torch.no_grad(), fast_cpu(): row["valid"] = float(validate(training.objective))
                 row["valid_seconds"] = time.perf_counter() - began
+                if watch:
+                    with torch.no_grad(), torch.random.fork_rng(): row |= watch(training)
                 best.update(row["valid"], row["epoch"], training.objective)
                 history.append(row)
                 if checkpoint: save_checkpoint(checkpoint, training, best, history)
