@@ -126,6 +126,7 @@ def run(
     seen_score:str="-inf",   # what items of the history score in the ranking; "0" as in the authors' code
     keep=None,               # (objective, dataset) -> tensors to store with the run, for an analysis: see `attach`
     watch=None,              # training -> further entries of an epoch's row: see `train`
+    report=None,             # what is told the rows so far, after each epoch: see `train`. It looks on only, so it is no part of what was run
     progress:bool=True,
     **settings,              # the method's own; JSON must be able to hold them
 )->Run:
@@ -162,7 +163,7 @@ def run(
     if trained:
         training = Training(objective, rows(d, max_len=max_len), batch_size=batch_size, lr=lr, weight_decay=weight_decay, step=step, seed=seed)
         training.note = code
-        history, best = train(training, validate, epochs, patience, checkpoint, progress, f"{method.__qualname__} on {ds.name}", watch)
+        history, best = train(training, validate, epochs, patience, checkpoint, progress, f"{method.__qualname__} on {ds.name}", watch, report)
         if training.note != code: code = f"{training.note}, then {code}"   # begun by other code, and resumed by this
     else: history, best = [], Best(value=validate(objective))             # a counting model has nothing to train
     r = ranks(objective, user_rows(d, "test", max_len), **ranking)

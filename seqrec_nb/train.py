@@ -295,12 +295,14 @@ def train(
     progress:bool=True,         # show a bar
     label:str="",               # its name
     watch=None,                 # training -> further entries of an epoch's row: numbers, or lists of them. It may draw random numbers, but none of the training's generator
+    report=None,                # what is told all rows so far: before the first epoch, and after each one, once its checkpoint is written. Training waits for it
 )->tuple[list[dict], Best]:     # a row per epoch; the best epoch, whose weights the objective now has
     "Train until the validation figure has not risen for `patience` epochs, and keep the best epoch. Continues from `checkpoint`."
     best, history = Best(patience), []
     if checkpoint and Path(checkpoint).exists():
         history = load_checkpoint(checkpoint, training, best)
         best.patience = patience
+    if report: report(history)
     with tqdm(total=epochs, initial=training.epoch, desc=label or "epochs", disable=not progress, leave=False) as bar:
         if not best.over:
             for row in fit(training, epochs):
@@ -313,6 +315,7 @@ def train(
                 best.update(row["valid"], row["epoch"], training.objective)
                 history.append(row)
                 if checkpoint: save_checkpoint(checkpoint, training, best, history)
+                if report: report(history)
                 bar.update(); bar.set_postfix(valid=f"{row['valid']:.4f}", best=f"{best.value:.4f} at {best.epoch}", refresh=False)
                 if best.over: break
     if best.weights: training.objective.load_state_dict(best.weights)

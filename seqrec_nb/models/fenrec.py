@@ -47,15 +47,15 @@ class FENRecLosses:
         batch = super().prepare(batch, generator)
         if self.is_hard(): batch.noise = torch.randn(int(self.fenrec.noise * len(batch)), self.encoder.table().shape[1], generator=generator, device=batch.items.device)
         return batch
-    def encode_views(self, batch, represent=None):
-        views, f = super().encode_views(batch, represent), self.fenrec
+    def encode_views(self, batch, *represent):
+        views, f = super().encode_views(batch, *represent), self.fenrec
         if self.is_hard():                                                             # what all contrasts of a step share
             f.label = batch.next if f.masked else None
             f.negatives = noise_negatives(*(views * 2)[:2], batch.noise, f.label) if len(batch.noise) else None
         return views
-    def contrast(self, a, b, label=None):
+    def contrast(self, a, b, label=None, *further):                                    # what a method compares with beyond that, such as S4Rec's intents, ends with the warm-up
         f = self.fenrec
-        if not self.is_hard(): return super().contrast(a, b, label)                    # Eq. 5
+        if not self.is_hard(): return super().contrast(a, b, label, *further)          # Eq. 5
         label = (f.label if label is None else label) if f.masked else None
         return hard_contrast(a, b, label, f.negatives, f.mix, f.mu, self.tau, f.tau2, f.m, f.margin == "added", f.m_on_hard, f.m_on_noise)   # Eq. 9-15
 
@@ -86,7 +86,7 @@ def with_fenrec(
     objective.fenrec = SimpleNamespace(gamma=gamma, hard=hard, warmup=warmup, mix=mix, mu=mu, tau2=tau2, m=m, noise=noise, masked=masked,
                                        margin=margin, m_on_hard=m_on_hard, m_on_noise=m_on_noise, label_position=label_position)
     if gamma: objective.make_sampler = None                                            # a loss over all items needs no negatives
-    objective.__class__ = kind or type(f"FENRec{type(objective).__name__}", (FENRecLosses, type(objective)), {})
+    if kind or not isinstance(objective, FENRecLosses): objective.__class__ = kind or type(f"FENRec{type(objective).__name__}", (FENRecLosses, type(objective)), {})
     return objective
 
 # %% ../../nbs/34_fenrec.ipynb #c039

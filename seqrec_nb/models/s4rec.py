@@ -103,6 +103,8 @@ class S4Rec(Contrast):
         q = sinkhorn(score, self.eps, self.rounds)                                               # Eq. 9-11
         return self.unit(self.intents.weight), (score if self.own == "p" else q).argmax(1), score, q
 
+    def contrast(self, a:Tensor, b:Tensor, label:Tensor|None=None, mu:Tensor|None=None, own:Tensor|None=None)->Tensor:
+        return intent_contrast(a, b, mu, own, self.tau, self.positive_in_denominator)            # Eq. 14, or Eq. 13
     def terms(self, batch):
         h, z = self.encode(batch)                                                                # Eq. 6
         z = self.unit(z)
@@ -112,8 +114,7 @@ class S4Rec(Contrast):
         if self.on("clusters"): out["clusters"] = assignment_loss(q, score, self.tau1)           # Eq. 8
         if self.on("views", "distillation"):
             a, b = map(self.unit, self.encode_views(batch))
-            others = (mu, own) if self.intent_negatives else (None, None)                        # Eq. 14, or Eq. 13
-            out["views"] = intent_contrast(a, b, *others, self.tau, self.positive_in_denominator)
+            out["views"] = self.contrast(a, b, None, *((mu, own) if self.intent_negatives else ()))
             out["distillation"] = distillation(mu[own], a, b, tau=self.tau3, stop=self.stop_teacher)      # Eq. 15-16
         if self.on("head"): out["head"] = adversarial_loss(self.classifier, z, self.head[batch.user])     # Eq. 17
         return out                                                                               # Eq. 18 is their weighted sum

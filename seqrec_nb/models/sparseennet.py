@@ -84,7 +84,7 @@ class SparseEnNet(Contrast):
                   "R": partial(reorder, ratio=reorder_ratio, inclusive_start=inclusive_start),         # Eq. 4
                   "P": lambda items, length, generator=None: (items, length)}                          # pooling comes later, with the embeddings
         self.operators, self.letters, self.pool_ratio, self.inclusive_start = [change[c] for c in operators], operators, pool_ratio, inclusive_start
-        self.contrast, self.centroids, self.pairs, self.negatives = DENOMINATORS[denominator], centroids, pairs, negatives
+        self.compare, self.centroids, self.pairs, self.in_batch = DENOMINATORS[denominator], centroids, pairs, negatives == "in batch"
         self.reversal, self.stability_reversal = reversal, -1. if cooperate else reversal
         dim = encoder.table().shape[1]
         width = dim * encoder.max_len if represent == "real slots" else dim
@@ -98,7 +98,7 @@ class SparseEnNet(Contrast):
         self.member = torch.zeros(len(rows.ds.items), dtype=torch.long, device=z.device)
         self.member[rows.start + rows.length] = self.kmeans.fit(z).assign(z)                           # U_g, for the whole epoch; a row is known by the place of its target
     def prepare(self, batch, generator=None):
-        if self.negatives == "in batch": batch.negative = in_batch(batch.target, self.k, generator)
+        if self.in_batch: batch.negative = in_batch(batch.target, self.k, generator)
         else: NextItem.prepare(self, batch, generator)
         i, j = choose_two(self.operators, batch.length, generator, least=1)                            # two distinct ones for each row
         which, batch.operator = torch.cat([i, j, j]), torch.cat([i, j])                                # the second once more, drawn anew
@@ -111,6 +111,7 @@ class SparseEnNet(Contrast):
         x, n = pooled(self.encoder.table(), *batch.views)                                              # Eq. 5
         return REPRESENT[self.represent](self.encoder, x, layout_for(n, x.shape[1])).split(len(batch))
 
+    def contrast(self, a:Tensor, b:Tensor, label:Tensor|None=None)->Tensor: return self.compare(a, b, self.tau)           # Eq. 11
     def in_cluster(self, batch:Batch, *views:Tensor)->Tensor: # [B,D] each -> scalar
         g = self.kmeans.intents()                                                                      # [K,D], constant
         u = self.member[batch.rows.start + batch.rows.length]                                          # [B] each row's own
@@ -122,7 +123,7 @@ class SparseEnNet(Contrast):
         a, b, *again = self.encode_views(batch)
         none = a.new_zeros(())
         return {"next_item": self.next_item(self.hidden(batch), batch),                                                      # Eq. 12
-                "views": self.contrast(a, b, self.tau),                                                                      # Eq. 11
+                "views": self.contrast(a, b),
                 "clusters": self.in_cluster(batch, a, b) if self.weight("clusters") else none,                               # Eq. 13
                 "augmentation": adversarial_loss(self.which, torch.cat([a, b]), batch.operator, self.reversal),              # Eq. 6-8
                 "stability": self.stability(a, b, *again, batch.operator[len(batch):]) if again else none}                                   # Eq. 9-10

@@ -1,0 +1,109 @@
+"""Before any time is measured: both sides do the same work.
+
+    python benchmarks/equal.py
+
+Each system's loss and gradients here and in `plain.py`, on one batch from the same weights with dropout off; packed rows against padded ones;
+the share that dropout keeps, column by column; ranks against sorting all scores.
+"""
+import seqrec_nb  # noqa: F401  first: it sets how threads wait
+import numpy as np
+import plain
+import torch
+
+from seqrec_nb.batches import pack, prefix_rows, rectangle, user_rows
+from seqrec_nb.data import load
+from seqrec_nb.encoders import dropout
+from seqrec_nb.evaluate import ranks
+from seqrec_nb.models.fenrec import fenrec
+from seqrec_nb.models.intents import ICLREC_AUTHORS, iclrec
+from seqrec_nb.models.sasrec import sasrec
+from seqrec_nb.models.views import cl4srec, duorec
+from seqrec_nb.train import Training, fast_cpu
+
+def pairs(encoder, model): # each parameter of the library's encoder beside the plain model's
+    yield from ((encoder.items.weight, model.items.weight), (encoder.slots.weight, model.slots.weight), (encoder.norm.weight, model.norm.weight), (encoder.norm.bias, model.norm.bias))
+    for a, b in zip(encoder.blocks, model.layers.layers):
+        yield from ((a.qkv.weight, b.self_attn.in_proj_weight), (a.qkv.bias, b.self_attn.in_proj_bias))
+        for x, y in ((a.out, b.self_attn.out_proj), (a.up, b.linear1), (a.down, b.linear2), (a.norm1, b.norm1), (a.norm2, b.norm2)):
+            yield from ((x.weight, y.weight), (x.bias, y.bias))
+
+def padded(batch, x): # [M] of the real positions -> [B,L]
+    return x.new_zeros(len(batch) * 50).index_copy(0, batch.layout.kept, x.flatten()).view(-1, 50)
+
+def views(batch): # items, length, items, length
+    (a, b), (n, m) = (x.chunk(2) for x in batch.views)
+    return a, n, b, m
+
+AUTHORS = {k: v for k, v in ICLREC_AUTHORS.items() if k not in ("later", "seen_score")}
+def from_users(b): return b.items, b.length, padded(b, b.target)
+def with_negatives(b): return *from_users(b), padded(b, b.negative)
+def from_prefixes(b): return b.items, b.target, b.views[0][len(b):]
+def with_labels(o, b): return *from_prefixes(b), *(x[b.rows.start + b.rows.length] for x in o.fenrec.ahead)
+SYSTEMS = { # name: objective, rows, epoch, (model, objective, batch) -> plain loss
+    "SASRec-BCE": (lambda ds: sasrec(ds, "bce", p=0.), user_rows, 1, lambda m, o, b: plain.sasrec_bce(m, *with_negatives(b))),
+    "SASRec-CE": (lambda ds: sasrec(ds, "ce", p=0.), user_rows, 1, lambda m, o, b: plain.sasrec_ce(m, *from_users(b))),
+    "CL4SRec": (lambda ds: cl4srec(ds, p=0.), user_rows, 1, lambda m, o, b: plain.cl4srec(m, *with_negatives(b), *views(b))),
+    "DuoRec": (lambda ds: duorec(ds, p=0.), prefix_rows, 1, lambda m, o, b: plain.duorec(m, *from_prefixes(b))),
+    "ICLRec": (lambda ds: iclrec(ds, p=0.), user_rows, 1, lambda m, o, b: plain.iclrec(m, o.kmeans.centroids, *with_negatives(b), *views(b))),
+    "ICLRec, authors": (lambda ds: iclrec(ds, p=0., **AUTHORS), user_rows, 1, lambda m, o, b: plain.iclrec_authors(m, o.kmeans.centroids, *with_negatives(b), *views(b))),
+    "FENRec, warm-up": (lambda ds: fenrec(ds, p=0.), prefix_rows, 1, lambda m, o, b: plain.fenrec(m, o.kmeans.centroids, False, *with_labels(o, b))),
+    "FENRec": (lambda ds: fenrec(ds, p=0.), prefix_rows, 21, lambda m, o, b: plain.fenrec(m, o.kmeans.centroids, True, *with_labels(o, b), b.noise)),
+}
+
+def apart(a, b): return ((a - b).abs().max() / b.abs().max().clamp_min(1e-30)).item()    # relative to the largest element
+def close(what, error, limit):
+    assert error <= limit, f"{what}: {error:.1e} apart, {limit:g} allowed"
+    return f"{error:.1e}"
+
+def losses(ds, name, dtype): # how far apart the two sides are: loss, gradients
+    make, rows, epoch, f = SYSTEMS[name]
+    torch.manual_seed(0)
+    t, model = Training(make(ds).to(dtype), rows(ds)), plain.Model(ds.n_items, p=0.).to(dtype)
+    o = t.objective.train()
+    o.epoch = epoch
+    with torch.no_grad():
+        for p in o.encoder.parameters(): p.add_(torch.randn_like(p) * .05)               # as if trained: biases too
+        for p, q in pairs(o.encoder, model): q.copy_(p)
+    o.on_epoch(epoch, t.rows[torch.arange(min(len(t.rows), 2000))])
+    batch = o.prepare(next(iter(t.rows.batches(256, t.generator))), t.generator)
+    if hasattr(batch, "noise"): batch.noise = batch.noise.to(dtype)
+    with fast_cpu(): loss = o.total(o.terms(batch)); loss.backward()
+    other = f(model, o, batch); other.backward()
+    return abs(loss.item() - other.item()) / abs(other.item()), max(apart(p.grad, q.grad) for p, q in pairs(o.encoder, model))
+
+def packing(ds): # how far packed hidden states and gradients are from those of a padded rectangle
+    torch.manual_seed(0)
+    encoder, batch = sasrec(ds, p=0.).encoder, user_rows(ds).batch(torch.arange(256))
+    weight, out = torch.randn(256 * 50, 64), {}
+    for layout in (pack(batch.length, 50), rectangle(batch.length, 50)):
+        encoder.zero_grad()
+        h = encoder(batch.items, layout)
+        if not len(out): kept = layout.kept
+        else: h = h[kept]                                  # a rectangle gives all slots
+        (h * weight[kept]).sum().backward()
+        out[layout.cell is None] = h.detach(), [p.grad.clone() for p in encoder.parameters()]
+    return apart(out[False][0], out[True][0]), max(apart(a, b) for a, b in zip(out[False][1], out[True][1]))
+
+def main():
+    ds = load()
+    print(f"both sides on one batch of {ds.name}, dropout off: how far apart\n{'':20}{'loss':>10}{'gradient':>10}{'float64: loss':>16}{'gradient':>10}")
+    for name in SYSTEMS:
+        limits = ((torch.float32, 1e-6, 1e-5), (torch.float64, 1e-12, 1e-11))
+        (a, b), (c, d) = ([close(f"{name} {kind}", e, limit) for kind, e, limit in zip(("loss", "gradient"), losses(ds, name, dtype), some)] for dtype, *some in limits)
+        print(f"{name:20}{a:>10}{b:>10}{c:>16}{d:>10}", flush=True)
+    h, g = packing(ds)
+    print(f"\npacked and padded: hidden states {close('hidden states', h, 1e-6)}, gradients {close('gradients', g, 1e-5)}")
+    for p in (.1, .5):
+        kept = (dropout(torch.ones(40_000, 64), p) > 0).double().mean(0)
+        sigma = (p * (1 - p) / 40_000) ** .5
+        assert ((kept - (1 - p)).abs() < 5 * sigma).all(), f"dropout keeps {kept.min():.4f} to {kept.max():.4f} of a column, not {1 - p}"
+        print(f"dropout {p}: keeps {kept.min():.4f} to {kept.max():.4f} of each of 64 columns")
+    model, test = sasrec(ds, p=0.), user_rows(ds, "test")
+    fast, scores = ranks(model, test, ties=1.), model.score(test.batch()).detach().double()
+    for u, (row, s) in enumerate(zip(test.seen(), scores)):
+        s[0] = -torch.inf; s[row[row > 0]] = -torch.inf
+        brute = np.argsort(-s.numpy(), kind="stable").tolist().index(int(test.batch().next[u])) if u < 300 else None
+        if u < 300: assert abs(brute - int(fast[u])) <= 1, f"user {u} ranks {int(fast[u])}, by sorting {brute}"
+    print("ranks of 300 users: those of sorting all scores")
+
+if __name__ == "__main__": main()
