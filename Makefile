@@ -4,7 +4,7 @@ READY  := .venv/.installed
 # How long an idle OpenMP thread spins before it sleeps; read when torch is first imported.
 export GOMP_SPINCOUNT ?= 10000
 
-.PHONY: help demo test nbdev-test slow lab bench export clean-nbs readme docs
+.PHONY: help demo test nbdev-test slow lab bench bench-grow export clean-nbs readme docs
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -25,8 +25,16 @@ slow: $(READY) ## what `make test` leaves out: cells marked `#| slow`, and the s
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab nbs/
 
-bench: $(READY) ## time training and evaluation
-	$(BIN)/python benchmarks/sasrec.py
+bench: $(READY) ## show that a plain version does the same work, then time both; writes BENCHMARKS.md (minutes)
+	$(BIN)/python benchmarks/equal.py
+	PYTHON=$(abspath $(BIN)/python) benchmarks/recbole.sh || echo "RecBole could not be installed: its rows are left out"
+	$(BIN)/python benchmarks/systems.py
+	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/report.py
+
+bench-grow: $(READY) ## time training as users, items, rows and batches grow; adds it to BENCHMARKS.md (a quarter of an hour)
+	$(BIN)/python benchmarks/grow.py
+	$(BIN)/python benchmarks/report.py
 
 export: $(READY) ## write the package from the notebooks
 	$(BIN)/nbdev_export

@@ -6,6 +6,7 @@ and each gradient is the library's.
 """
 import random
 from collections import defaultdict
+from itertools import islice
 
 import faiss
 import numpy as np
@@ -16,6 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 L = 50    # slots of a row
+torch.backends.mha.set_fastpath_enabled(False)   # torch's inference path gives NaN for the float mask that these models use
 
 
 # Rows
@@ -185,20 +187,20 @@ def intents(h, centroids): # [B] clusters, [B,D]
     cluster = torch.cdist(h.detach(), centroids).argmin(1)
     return cluster, F.normalize(centroids)[cluster]
 
-def iclrec(model, centroids, items, length, target, negative, view1, length1, view2, length2):
+def iclrec(model, items, length, target, negative, view1, length1, view2, length2, centroids):
     h, n = model(items, length), torch.cat([length1, length2])
     _, c = intents(mean(h, length), centroids)
     a, b = mean(model(torch.cat([view1, view2]), n), n).chunk(2)
     return bce(h, model.items.weight, target, negative) + .1 * nt_xent(a, b) + .1 * (nt_xent(a, c) + nt_xent(b, c)) / 2
 
-def iclrec_authors(model, centroids, items, length, target, negative, view1, length1, view2, length2):
+def iclrec_authors(model, items, length, target, negative, view1, length1, view2, length2, centroids):
     "Padding pooled too: all slots one after the other for the views, their mean for the intents, from a second pass."
     h, views = model(items), torch.cat([view1, view2])
     _, c = intents(h.mean(1), centroids)
     flat, (a, b) = model(views).flatten(1).chunk(2), model(views).mean(1).chunk(2)
     return bce(h, model.items.weight, target, negative) + .1 * nt_xent(*flat) + .1 * (nt_xent(a, c) + nt_xent(b, c)) / 2
 
-def fenrec(model, centroids, hard, items, target, other, ahead, weight, noise=None):
+def fenrec(model, items, target, other, ahead, weight, centroids, hard=False, noise=None):
     h, a, b = model(items)[:, -1], model(items)[:, -1], model(other)[:, -1]
     if hard: noise = noise_negatives(a, b, torch.randn(2 * len(a), a.shape[1], dtype=a.dtype) if noise is None else noise, target)
     contrast = (lambda a, b, label: hard_contrast(a, b, label, noise)) if hard else nt_xent
@@ -219,9 +221,9 @@ class KMeans:
         return torch.from_numpy(faiss.vector_to_array(self.c.centroids).reshape(self.k, self.dim))
 
 @torch.no_grad()
-def represent(model, rows, vector, batch_size=256): # vector: (h, length) -> [B,D]
+def represent(model, rows, vector, batches=None, batch_size=256): # vector: (h, length) -> [B,D]
     model.eval()
-    x = torch.cat([vector(model(items, length), length) for items, length in DataLoader(Inputs(rows), batch_size)])
+    x = torch.cat([vector(model(items, length), length) for items, length in islice(DataLoader(Inputs(rows), batch_size), batches)])
     model.train()
     return x.numpy()
 

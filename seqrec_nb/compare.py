@@ -42,7 +42,8 @@ def smaller(call:dict)->dict: # arguments of `run`
     takes, protocol = inspect.signature(call["method"]).parameters, inspect.signature(run).parameters
     if not {"dim", "start"} & set(takes): return call                                     # a counter
     start = {"start": smaller(call["start"])} if isinstance(call.get("start"), dict) else {}
-    return call | {k: v for k, v in SMALLER.items() if k in takes or k in protocol} | start
+    fits = lambda k, v: type(takes[k].default) is type(v) if k in takes else k in protocol    # SparseEnNet's `clusters` is a weight, others' a number of clusters
+    return call | {k: v for k, v in SMALLER.items() if fits(k, v)} | start
 
 def baselines(dataset:str)->dict[str, tuple[dict, str|None]]: # name -> (arguments of `run`, the model's name in `reported`)
     "The systems of this part, each with its published settings for a dataset; for the built-in one Beauty's, made `smaller`."
@@ -77,13 +78,15 @@ def stored(
     folder=None,             # default: the published runs
 )->list[Run]:
     "The stored runs that a call describes, of any seed, however long they were trained."
-    method, protocol = call["method"], inspect.signature(run).parameters
-    which = {k: protocol[k].default for k in ("rows", "step", "batch_size", "lr", "max_len", "weight_decay", "select", "seen_score")}
-    which |= {n: p.default for n, p in list(inspect.signature(method).parameters.items())[1:] if p.default is not p.empty and n != "max_len"}
-    which |= {k: v for k, v in call.items() if k not in ("method", "epochs", "patience", "seed")}
-    starts = [r.path.stem for r in stored(which.pop("start"), dataset, folder)] if isinstance(which.get("start"), dict) else None
-    found = find_runs(folder or published_dir(), dataset=dataset, method=method.__qualname__)
-    return [r for r in found if (starts is None or r.row().get("start") in starts) and all(r.row().get(k) == (address(v) if callable(v) else v) for k, v in which.items())]
+    method, usual = call["method"], {k: inspect.signature(run).parameters[k].default for k in ("rows", "step", "batch_size", "lr", "max_len", "weight_decay", "select", "seen_score")}
+    usual |= {n: p.default for n, p in list(inspect.signature(method).parameters.items())[1:] if p.default is not p.empty and n != "max_len"}
+    text = lambda v: address(v) if callable(v) else v
+    usual, given = ({k: text(v) for k, v in x.items()} for x in (usual, {k: v for k, v in call.items() if k not in ("method", "epochs", "patience", "seed")}))
+    starts = [r.path.stem for r in stored(given.pop("start"), dataset, folder)] if isinstance(given.get("start"), dict) else None
+    def same(r): # a setting that a run does not name came later, with a default that is how it was before
+        has = r.about["settings"] | r.about["protocol"]
+        return (starts is None or has.get("start") in starts) and all(has.get(k, usual.get(k)) == v for k, v in {**usual, **given}.items())
+    return [r for r in find_runs(folder or published_dir(), dataset=dataset, method=method.__qualname__) if same(r)]
 
 # %% ../nbs/29_baselines.ipynb #c012
 def make(call:dict, **kw)->Run: # `kw`: further arguments of `run`, such as dataset, seed, folder

@@ -136,6 +136,7 @@ def run(
     ds = load(dataset) if isinstance(dataset, str) else dataset
     folder, published = Path(folder or runs_dir()), [] if folder else [published_dir()]
     settings = {**_defaults(method), **settings}                          # complete, so that the file says everything
+    if twice := set(settings) & set(inspect.signature(run).parameters): raise ValueError(f"{method.__qualname__} has a setting named {', '.join(sorted(twice))}, as run has: give it another name")
     stored_rows = address(rows)
     try: _given(stored_rows.partition("(")[2])                            # `load_model` will have to read them
     except ValueError: raise ValueError(f"rows={stored_rows}: settings that cannot be read back from a text; use numbers and texts") from None

@@ -25,7 +25,7 @@ from .views import cl4srec, duorec
 from ..samplers import UniformNegatives
 from ..train import adversarial_step
 
-# %% ../../nbs/31_atsrec.ipynb #c008
+# %% ../../nbs/31_atsrec.ipynb #c010
 @dataclass(frozen=True)
 class AnyDirection:
     "A control for `PGD`: the same rows moved, to the same Frobenius norm, in a direction that knows nothing of the loss."
@@ -35,7 +35,7 @@ class AnyDirection:
     def __call__(self, delta:Tensor, g:Tensor)->Tensor: # [V,D] each
         return self.eps * F.normalize(torch.randn_like(g) * (g != 0).any(1, keepdim=True), dim=(0, 1))
 
-# %% ../../nbs/31_atsrec.ipynb #c015
+# %% ../../nbs/31_atsrec.ipynb #c017
 def atsrec(
     eps:float=1.,   # largest Frobenius norm of the perturbation
     eta:float=.3,   # length of an inner step
@@ -49,16 +49,16 @@ ATSREC = {"beauty": dict(step=atsrec()), "sports": dict(step=atsrec()), "toys": 
 ATSREC_AUTHORS = dict(loss="bce+mask", seen_score="0")                      # for base models with a sampled loss
 TRIALS = [dict(step=atsrec(eps, eta)) for eps in (.5, 1., 2.) for eta in (.3, .5, .7)]
 
-# %% ../../nbs/31_atsrec.ipynb #c020
+# %% ../../nbs/31_atsrec.ipynb #c022
 ABLATIONS = {"no attack": {}, "twice the clean gradient": dict(step=atsrec(eps=0., steps=1)), "any direction": dict(step=partial(adversarial_step, perturb=AnyDirection())),
              "one step": dict(step=atsrec(eta=1., steps=1)), "ATSRec": dict(step=atsrec()),
              **{p.__name__: dict(step=partial(adversarial_step, perturb=p())) for p in (FGM, FGSM, FreeAT, APR)}}   # the first three are modes of the authors' code
 
-# %% ../../nbs/31_atsrec.ipynb #c024
+# %% ../../nbs/31_atsrec.ipynb #c026
 SEVEN = {"SASRec": dict(method=sasrec, loss="bce"), "GRU4Rec": dict(method=gru4rec, loss="bce", hidden=64, layers=2, p=.5), "NARM": dict(method=narm, loss="bce"), "BERT4Rec": dict(method=bert4rec),
          "CL4SRec": dict(method=cl4srec), "DuoRec": dict(method=duorec, rows=prefix_rows), "ICLRec": dict(method=iclrec)}   # the first four are in the authors' code; which three more the paper means, it does not say here
 
-# %% ../../nbs/31_atsrec.ipynb #c031
+# %% ../../nbs/31_atsrec.ipynb #c033
 def noisy_test(
     ds:Dataset,
     ratio:float=.1,   # int(ratio n) items are put into a test input of n items

@@ -19,7 +19,7 @@ from ..losses import cross_entropy, hard_contrast, noise_negatives, soft_labels
 from .intents import ENCODERS, ICSREC, ICSRec
 from .views import Contrast, cl4srec, duorec
 
-# %% ../../nbs/34_fenrec.ipynb #c032
+# %% ../../nbs/34_fenrec.ipynb #c034
 def target_place(batch:Batch)->Tensor: # [M] or [B], as `batch.target`
     "Where in the dataset's flat array each target stands. Slots that a rectangle computes in the padding get a place too, which means nothing."
     at = batch.rows.start + batch.rows.length                                          # of a row's last target
@@ -27,7 +27,7 @@ def target_place(batch:Batch)->Tensor: # [M] or [B], as `batch.target`
     layout = batch.layout
     return (at[layout.row] - layout.width + 1 + layout.kept % layout.width).clamp_min(0)
 
-# %% ../../nbs/34_fenrec.ipynb #c035
+# %% ../../nbs/34_fenrec.ipynb #c037
 class FENRecLosses:
     "What `with_fenrec` puts in front of a `Contrast`: soft labels instead of its next-item loss and, after a warm-up, `hard_contrast` instead of its contrast."
     def is_hard(self)->bool: return self.fenrec.hard and self.epoch > self.fenrec.warmup
@@ -59,7 +59,7 @@ class FENRecLosses:
         label = (f.label if label is None else label) if f.masked else None
         return hard_contrast(a, b, label, f.negatives, f.mix, f.mu, self.tau, f.tau2, f.m, f.margin == "added", f.m_on_hard, f.m_on_noise)   # Eq. 9-15
 
-# %% ../../nbs/34_fenrec.ipynb #c037
+# %% ../../nbs/34_fenrec.ipynb #c039
 def with_fenrec(
     objective:Contrast,          # whose contrast goes through its method `contrast`
     gamma:float=.2,              # weight of an item relative to the one before it in a label; 0: the objective's own next-item loss
@@ -89,7 +89,7 @@ def with_fenrec(
     if kind or not isinstance(objective, FENRecLosses): objective.__class__ = kind or type(f"FENRec{type(objective).__name__}", (FENRecLosses, type(objective)), {})
     return objective
 
-# %% ../../nbs/34_fenrec.ipynb #c039
+# %% ../../nbs/34_fenrec.ipynb #c041
 class FENRec(FENRecLosses, ICSRec):
     "ICSRec with other losses, and with two more choices."
     def views(self, batch, generator=None):
@@ -122,7 +122,7 @@ def fenrec(
     base.partner, base.hard_fine = partner, hard_fine
     return with_fenrec(base, gamma, hard, warmup, mix, mu, tau2, m, noise, masked, margin, m_on_hard, m_on_noise, label_position, FENRec)
 
-# %% ../../nbs/34_fenrec.ipynb #c041
+# %% ../../nbs/34_fenrec.ipynb #c043
 FENREC = {name: ICSREC[name] | kw for name, kw in {
     "beauty": dict(gamma=.2, mix=.4, tau2=8., noise=2.), "sports": dict(gamma=.3, mix=.4, tau2=10., noise=1.),
     "toys": dict(gamma=.2, mix=.5, tau2=8., noise=3.), "yelp": dict(gamma=.2, mix=.2, tau2=10., noise=2.)}.items()}
@@ -134,7 +134,7 @@ ABLATIONS = {                                           # rows of the paper's Ta
     "-N, mu 0": dict(mu=0.),                            # another reading of its name: no mixed negatives, the rest as it was
 }
 
-# %% ../../nbs/34_fenrec.ipynb #c058
+# %% ../../nbs/34_fenrec.ipynb #c060
 def plugged(method): # a method (dataset, **settings) -> Contrast
     "The method with FENRec's losses, and with both's settings."
     own = {n: p for n, p in inspect.signature(with_fenrec).parameters.items() if n not in ("objective", "kind")}

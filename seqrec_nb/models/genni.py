@@ -18,7 +18,7 @@ from .sasrec import sasrec
 from ..samplers import adjusted_alpha, candidates, growing_beta, model_negatives
 from ..train import NextItem
 
-# %% ../../nbs/30_genni.ipynb #c022
+# %% ../../nbs/30_genni.ipynb #c024
 class Hardness(nn.Module):
     "The settings of GenNi's sampler, and what changes of them while training: $\\alpha$, and the loss it was last adjusted by."
     def __init__(self,
@@ -26,7 +26,7 @@ class Hardness(nn.Module):
         beta:float=1.,             # share of the items that may be drawn, chosen anew for each batch
         growing:float|None=None,   # m of Eq. 7, epochs for a tenfold share; takes the place of `beta`
         adjust:bool=False,         # alpha adjusts itself after each batch, from `alpha` on
-        step:float=.01,            # by how much
+        pace:float=.01,            # by how much
         high:float=6.,             # its largest value
         exclude:str="target",      # what is never drawn: the 'target'; the user's 'history', the training part; the whole 'sequence', held-out items too, which leaks unless alpha is 0; or 'nothing'
         per:str="batch",           # candidates are chosen for each 'batch', or for each 'position' as in Algorithm 1, which is slow
@@ -37,16 +37,16 @@ class Hardness(nn.Module):
         if growing is None: candidates(2, beta)                                   # refuse a share that cannot be
         if exclude not in ("target", "history", "sequence", "nothing"): raise ValueError(f"exclude={exclude!r}: 'target', 'history', 'sequence' or 'nothing'")
         if per not in ("batch", "position"): raise ValueError(f"per={per!r}: 'batch' or 'position'")
-        self.beta, self.growing, self.adjust, self.step, self.high, self.exclude, self.per = beta, growing, adjust, step, high, exclude, per
+        self.beta, self.growing, self.adjust, self.pace, self.high, self.exclude, self.per = beta, growing, adjust, pace, high, exclude, per
         self.register_buffer("alpha", torch.tensor(float(alpha))); self.register_buffer("previous", torch.tensor(float("nan")))
 
     def share(self, epoch:int)->float: return self.beta if self.growing is None else growing_beta(epoch, self.growing)   # Eq. 7
     def observe(self, loss:Tensor):
         if not self.adjust: return
-        self.alpha.copy_(adjusted_alpha(self.alpha, loss, self.previous, self.step, self.high))                          # Section 3.4
+        self.alpha.copy_(adjusted_alpha(self.alpha, loss, self.previous, self.pace, self.high))                          # Section 3.4
         self.previous.copy_(loss)
 
-# %% ../../nbs/30_genni.ipynb #c024
+# %% ../../nbs/30_genni.ipynb #c026
 class Generated:
     "Makes of a `NextItem` objective one whose negatives the model proposes. To stand before it: `class Mine(Generated, Contrast)`, or `generated(objective)`."
     def prepare(self, batch, generator=None):
@@ -88,7 +88,7 @@ def generated(
     objective.__class__ = _kind(type(objective))
     return objective
 
-# %% ../../nbs/30_genni.ipynb #c026
+# %% ../../nbs/30_genni.ipynb #c028
 def genni(
     ds:Dataset,
     alpha:float=2.5,           # how hard; 0: uniform
@@ -97,7 +97,7 @@ def genni(
     loss:str="bce",            # of `LOSSES`: 'bce' (Eq. 4) or 'bpr' (section 4.2)
     growing:float|None=None,   # m of Eq. 7 (the paper: 20, 40), instead of `beta`
     adjust:bool=False,         # alpha adjusts itself (section 3.4)
-    step:float=.01,            # by how much a batch
+    pace:float=.01,            # by how much a batch
     exclude:str="target",      # never drawn: 'target', 'history', 'sequence' or 'nothing'; see `Hardness`
     per:str="batch",           # candidates for each 'batch' or 'position'
     reduce:str|None=None,      # of the k: 'sum' or 'mean'; None: 'sum' for bce, 'mean' for bpr
@@ -106,9 +106,9 @@ def genni(
 )->NextItem:
     "GenNi (Chen et al. 2022): SASRec, or S3-Rec's second stage, against negatives that the model proposes."
     base = sasrec(ds, loss, max_len, dim, layers, heads, p) if start is None else s3rec(ds, start, loss, max_len)
-    return generated(base, k, reduce, alpha=alpha, beta=beta, growing=growing, adjust=adjust, step=step, exclude=exclude, per=per)
+    return generated(base, k, reduce, alpha=alpha, beta=beta, growing=growing, adjust=adjust, pace=pace, exclude=exclude, per=per)
 
-# %% ../../nbs/30_genni.ipynb #c046
+# %% ../../nbs/30_genni.ipynb #c048
 GENNI = {"beauty": dict(alpha=2.5), "sports": dict(alpha=2.5), "toys": dict(alpha=2.5), "yelp": dict(alpha=4.4)}   # Sports and Toys: unpublished, said to be similar; to be chosen among TRIALS
 GENNI_BPR = {name: dict(loss="bpr", alpha=2.2) for name in GENNI}                                                   # published for Beauty
 GENNI_AUTHORS = dict(seen_score="0")    # no code; the evaluator of the S3-Rec family

@@ -22,7 +22,7 @@ from .sasrec import LOSSES, sasrec
 from .views import Contrast, any_of
 from ..train import NextItem
 
-# %% ../../nbs/32_s4rec.ipynb #c007
+# %% ../../nbs/32_s4rec.ipynb #c009
 def s4rec_views(
     ds:Dataset,
     operators:str="MCRI",        # letters of mask, crop, reorder, insert
@@ -45,7 +45,7 @@ def s4rec_views(
             "I": partial(insert_random, ratio=insert_ratio)}                              # Eq. 5
     return any_of([made[o] for o in operators])
 
-# %% ../../nbs/32_s4rec.ipynb #c028
+# %% ../../nbs/32_s4rec.ipynb #c030
 class S4Rec(Contrast):
     """Next-item prediction, online clusters, contrast of two views with the other intents as negatives, distillation from the own intent, an adversary that tells head from tail (Wei et al. 2024).
 
@@ -119,7 +119,7 @@ class S4Rec(Contrast):
         if self.on("head"): out["head"] = adversarial_loss(self.classifier, z, self.head[batch.user])     # Eq. 17
         return out                                                                               # Eq. 18 is their weighted sum
 
-# %% ../../nbs/32_s4rec.ipynb #c029
+# %% ../../nbs/32_s4rec.ipynb #c031
 def s4rec(
     ds:Dataset,
     loss:str="bce",              # of `LOSSES`

@@ -25,7 +25,7 @@ from .views import REPRESENT, Contrast
 from ..samplers import in_batch
 from ..train import NextItem
 
-# %% ../../nbs/33_sparseennet.ipynb #c007
+# %% ../../nbs/33_sparseennet.ipynb #c009
 def pooled(
     table:Tensor,   # [V,D] item embeddings
     items:Tensor,   # [R,L] left-padded
@@ -41,7 +41,7 @@ def pooled(
     begin = begin + L * torch.arange(len(items), device=items.device)[:, None]
     return F.embedding_bag(items.flatten(), table, begin.flatten(), mode="mean", padding_idx=0).view(*items.shape, table.shape[1]), n
 
-# %% ../../nbs/33_sparseennet.ipynb #c014
+# %% ../../nbs/33_sparseennet.ipynb #c016
 def one_way(a:Tensor, b:Tensor, tau:float=1., positive:bool=True)->Tensor: # [B,D], [B,D] -> scalar
     "InfoNCE of first views against the second views of the batch; without the positive in the denominator it is Eq. 11 as printed, 0 for a batch of one."
     score = a @ b.T / tau
@@ -52,7 +52,7 @@ DENOMINATORS = {"both views": info_nce, "other view": one_way, "as printed": par
 CENTROIDS = ("raw", "normalised", "in batch")
 PAIRS = {"same or different": 2, "operator": None, "same only": 2}     # what the stability discriminator says of a pair; out of how many answers, None: one for each operator
 
-# %% ../../nbs/33_sparseennet.ipynb #c017
+# %% ../../nbs/33_sparseennet.ipynb #c019
 class SparseEnNet(Contrast):
     "Next-item prediction, contrast of two views, their clusters, and two discriminators that the encoder works against (Chen et al., AAAI 2024)."
     def __init__(self,
@@ -128,7 +128,7 @@ class SparseEnNet(Contrast):
                 "augmentation": adversarial_loss(self.which, torch.cat([a, b]), batch.operator, self.reversal),              # Eq. 6-8
                 "stability": self.stability(a, b, *again, batch.operator[len(batch):]) if again else none}                                   # Eq. 9-10
 
-# %% ../../nbs/33_sparseennet.ipynb #c019
+# %% ../../nbs/33_sparseennet.ipynb #c021
 def sparseennet(
     ds:Dataset,
     loss:str="bce",              # of `LOSSES`

@@ -1,0 +1,42 @@
+"""Seconds to a figure: SASRec trained and validated each epoch, the best epoch by validation NDCG@10, then ranked on the test set once.
+
+    python benchmarks/quality.py --data beauty
+"""
+import argparse, os, time
+from pathlib import Path
+
+import seqrec_nb  # noqa: F401  before torch
+import torch
+
+from seqrec_nb.batches import user_rows
+from seqrec_nb.data import at_hand, load
+from seqrec_nb.evaluate import evaluate, validation
+from seqrec_nb.models.sasrec import sasrec
+from seqrec_nb.runs import code_version, device_name
+from seqrec_nb.train import Training, train
+from side import add
+
+ASKED = {"bce": (45, .055, .029, 120), "ce": (25, .090, .054, 180)}     # epochs; on Beauty: HR@10, NDCG@10, within so many seconds
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--data", default="beauty" if "beauty" in at_hand() else "builtin")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--epochs", type=int, help="instead of 45 and 25")
+    p.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", os.cpu_count())))
+    p.add_argument("--out", type=Path, default=Path(__file__).parent/"quality.tsv", help="where rows are added")
+    a = p.parse_args()
+    torch.set_num_threads(a.threads)
+    ds = load(a.data)
+    print(f"{ds}\n{device_name()}, code {code_version()}\n\n{'':12}{'epochs':>8}{'best':>6}{'training, s':>13}{'with validation, s':>20}{'HR@10':>9}{'NDCG@10':>9}   asked on Beauty")
+    for loss, (epochs, hr, ndcg, seconds) in ASKED.items():
+        torch.manual_seed(a.seed)
+        t = Training(sasrec(ds, loss), user_rows(ds), seed=a.seed)
+        history, best = train(t, validation(user_rows(ds, "valid"), "NDCG@10"), a.epochs or epochs, patience=10_000, progress=False)
+        found = evaluate(t.objective, user_rows(ds, "test"), (10,))
+        r = dict(system=f"SASRec-{loss.upper()}", data=a.data, seed=a.seed, epochs=len(history), best=best.epoch, training=sum(h["seconds"] for h in history), seconds=sum(h["seconds"] + h["valid_seconds"] for h in history), hr=found["HR@10"], ndcg=found["NDCG@10"],
+                 asked_hr=hr, asked_ndcg=ndcg, asked_seconds=seconds, machine=device_name(), threads=a.threads, torch=torch.__version__, code=code_version(), date=time.strftime("%Y-%m-%d %H:%M"))
+        print(f"{r['system']:12}{r['epochs']:8}{r['best']:6}{r['training']:13.1f}{r['seconds']:20.1f}{r['hr']:9.4f}{r['ndcg']:9.4f}   {hr}/{ndcg} in {seconds} s", flush=True)
+        add(a.out, r)
+
+if __name__ == "__main__": main()
