@@ -8,8 +8,10 @@ __all__ = ['runs_dir', 'published_dir', 'code_version', 'address', 'Run', 'load_
 
 # %% ../nbs/12_runs.ipynb #c002
 import ast, hashlib, importlib, inspect, json, os, platform, re, subprocess, sys, time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -260,17 +262,28 @@ def publish(run:Run, folder=None)->Path: # where it is now
     return to
 
 # %% ../nbs/12_runs.ipynb #c033
+def _row_of(call): return run(**call, progress=False).row()        # in another process
+
 def study(
     runs:list[dict],        # the arguments of `run`, each with "method"
     progress:bool=True,
+    jobs:int=1,             # runs at a time, each in a process of its own with its share of the threads; then methods must be importable from a module
     **common,               # arguments that all share
 )->pd.DataFrame:             # a row for each
     "Do all runs that are not stored yet, and return a row for each. A run that fails does not end the study; its error is raised at the end."
     from tqdm.auto import tqdm
-    done, failed = [], []
-    for kw in tqdm(runs, desc="runs", disable=not progress):
-        try: done.append(run(**{**common, **kw}, progress=progress).row())
-        except Exception as e: failed.append((kw, e))
+    calls, done, failed = [{**common, **kw} for kw in runs], {}, []
+    def keep(i, row):
+        try: done[i] = row()
+        except Exception as e: failed.append((runs[i], e))
+    if jobs == 1:
+        for i, call in enumerate(tqdm(calls, desc="runs", disable=not progress)): keep(i, lambda: run(**call, progress=progress).row())
+    else:
+        if local := [c["method"].__name__ for c in calls if c["method"].__module__ == "__main__"]: raise ValueError(f"{local[0]} is known to this notebook only: put it into a module, which other processes can import, or leave jobs at 1")
+        with ProcessPoolExecutor(jobs, get_context("spawn"), torch.set_num_threads, (max(1, torch.get_num_threads() // jobs),)) as pool:
+            at = {pool.submit(importlib.import_module("seqrec_nb.runs")._row_of, call): i for i, call in enumerate(calls)}
+            for f in tqdm(as_completed(at), "runs", len(calls), disable=not progress): keep(at[f], f.result)
+    done = [done[i] for i in sorted(done)]
     if failed: raise RuntimeError(f"{len(failed)} of {len(runs)} runs failed, the others are stored. The first: {failed[0][0]}: {failed[0][1]}") from failed[0][1]
     return pd.DataFrame(done)
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .data import Dataset
+from .losses import one_by_one
 
 # %% ../nbs/06_samplers.ipynb #c008
 class UniformNegatives:
@@ -135,28 +136,38 @@ def proposals(
         out = torch.where(more.all(1, keepdim=True), out, more)
     return score.masked_fill(out, float("-inf")).softmax(1)
 
-@torch.no_grad()
+class _Draw(torch.autograd.Function):
+    @staticmethod
+    def forward(h, table, target, among, alpha, u, had, chunk):
+        own = among.ndim == 2
+        out, size = [], chunk or max(16, (3_000_000 if h.device.type == "cpu" else 50_000_000) // (len(table) if own else len(among)))
+        for i in range(0, len(h), size):
+            part = slice(i, i + size)
+            choice = among[part] if own else among
+            cum = proposals(h[part], table, target[part], choice, alpha, None if had is None else had[part]).cumsum(1)
+            total = cum[:, -1:]
+            if torch.isnan(total).any(): raise ValueError("some scores are not a number: a model that diverged cannot propose")
+            at = torch.searchsorted(cum, (u[part] * total).minimum(total.nextafter(torch.zeros_like(total))), right=True)    # below the total, which rounding might reach: always an item of some probability
+            out.append(choice.gather(1, at) if own else choice[at])
+        return torch.cat(out) if out else target.new_zeros(0, u.shape[1])
+    @staticmethod
+    def setup_context(ctx, inputs, output): ctx.mark_non_differentiable(output)
+    @staticmethod
+    def backward(ctx, g): return (None,) * 8
+    @staticmethod
+    def vmap(info, dims, *args): return one_by_one(_Draw.apply, info, dims, *args)
+
 def model_negatives(
     h:Tensor, table:Tensor, target:Tensor, among:Tensor, alpha=1., # as for `proposals`
-    k:int=1,           # drawn independently, with replacement
-    generator:torch.Generator|None=None,
+    u=None,            # [M,k] numbers from [0,1), one for each negative to draw, with replacement; or a generator, for one each; None: that of torch
     chunk:int|None=None, # positions at a time; default: as many as make some 12 MB of scores, 200 MB on a GPU
     had:Tensor|None=None, # as for `proposals`
 )->Tensor:             # [M,k] items
     "Negatives that the model proposes (GenNi). Without gradient."
-    u = torch.rand((len(h), k), generator=generator, device=h.device, dtype=h.dtype)
+    if not torch.is_tensor(u): u = torch.rand((len(h), 1), generator=u, device=h.device, dtype=h.dtype)
+    if len(u) != len(h): raise ValueError(f"{len(h)} hidden states, but numbers for {len(u)}: one row each")
     if among.shape[-1] < 2: raise ValueError("one candidate only: nothing is left where it is the target")
-    own = among.ndim == 2
-    out, size = [], chunk or max(16, (3_000_000 if h.device.type == "cpu" else 50_000_000) // (len(table) if own else len(among)))
-    for i in range(0, len(h), size):
-        part = slice(i, i + size)
-        choice = among[part] if own else among
-        cum = proposals(h[part], table, target[part], choice, alpha, None if had is None else had[part]).cumsum(1)
-        total = cum[:, -1:]
-        if torch.isnan(total).any(): raise ValueError("some scores are not a number: a model that diverged cannot propose")
-        at = torch.searchsorted(cum, (u[part] * total).minimum(total.nextafter(torch.zeros_like(total))), right=True)    # below the total, which rounding might reach: always an item of some probability
-        out.append(choice.gather(1, at) if own else choice[at])
-    return torch.cat(out) if out else target.new_zeros(0, k)
+    return _Draw.apply(h, table, target, among, alpha, u, had, chunk)
 
 # %% ../nbs/06_samplers.ipynb #c029
 def growing_beta(

@@ -8,8 +8,8 @@ __all__ = ['BLUE', 'ORANGE', 'GREEN', 'PINK', 'SKY', 'RED', 'BLACK', 'OPERATORS'
            'small_model', 'augmented', 'alike', 'view_drawing', 'play_augmentation', 'reversal_path', 'reversal_at',
            'distances', 'play_reversal', 'item_map', 'map_pair', 'agreement', 'play_maps', 'turned', 'hard_push',
            'ahead', 'play_soft_labels', 'densities', 'watched', 'play_epochs', 'balanced', 'play_sinkhorn',
-           'cluster_lengths', 'head_of', 'head_rates', 'dealt', 'cluster_pair', 'play_head', 'hidden_state', 'proposed',
-           'spread_of', 'play_proposals', 'tiny_table', 'attack_path', 'play_attack']
+           'head_begins', 'dealt', 'cluster_pair', 'play_head', 'hidden_state', 'proposed', 'spread_of',
+           'play_proposals', 'tiny_table', 'attack_path', 'play_attack']
 
 # %% ../nbs/60_playground.ipynb #c002
 import html
@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import adversary, augment, clusters, losses, samplers
-from .analyse import watch_similarities
+from .analyse import density, head_rates, lengths_in_clusters, watch_similarities
 from .augment import Similar, similar_by_counts
 from .batches import prefix_rows, user_rows
 from .data import at_hand, load
@@ -40,32 +40,35 @@ BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK = "#0072B2", "#E69F00", "#009E73", "#
 def playground(
     name:str,             # its key in `PLAYGROUNDS`
     controls:dict,        # argument of `draw` -> ipywidgets control
-    draw,                 # (**values of the controls) -> what is seen, in words; changes the figures
-    *figures,             # widgets
+    draw,                 # (figure, **values of the controls) -> what is seen, in words; changes the figure in place
+    figure=None,          # a plotly figure, or any widget
     presets:dict|None=None, # text on a button -> {argument: value}
     beside=(),            # further widgets, to stand beside the controls
-):                        # a VBox with `controls`, `buttons` and `status`
-    "Labelled controls, preset buttons, a line that says what is seen, and the figures."
+):                        # a VBox with `controls`, `buttons`, `status` and `say`, which draws anew
+    "Labelled controls, preset buttons, a line that says what is seen, and a figure."
     import ipywidgets as W
     first, held = {k: c.value for k, c in controls.items()}, []
     status = W.HTML().add_class("seqrec-status").add_class(f"seqrec-status-{name}")
-    def update(_=None):
-        if not held: status.value = f'<div role="status">{html.escape(draw(**{k: c.value for k, c in controls.items()}), quote=False)}</div>'
+    def say(_=None):
+        if not held: status.value = f'<div role="status">{html.escape(draw(figure, **{k: c.value for k, c in controls.items()}), quote=False)}</div>'
     def press(values):                                     # one drawing, however many controls change
         held.append(True)
         try:
             for k, v in {**first, **values}.items(): controls[k].value = v
         finally: held.clear()
-        update()
+        say()
+    say()
+    if hasattr(figure, "to_plotly_json"):                  # a widget only now that it is complete: a browser that is still loading misses what changes meanwhile
+        import plotly.graph_objects as go
+        figure = go.FigureWidget(figure)
     buttons = {}
     for text, values in {**(presets or {}), "reset": {}}.items():
-        buttons[text] = W.Button(description=text, button_style="" if text == "reset" else "warning", tooltip="as at first" if text == "reset" else ", ".join(f"{controls[k].description} {v}" for k, v in values.items()))
+        buttons[text] = W.Button(description=text, button_style="" if text == "reset" else "warning", tooltip=", ".join(f"{controls[k].description} {v}" for k, v in values.items()) or "as at first")
         buttons[text].on_click(lambda _, values=values: press(values))
-    for c in controls.values(): c.observe(update, "value")
-    update()
+    for c in controls.values(): c.observe(say, "value")
     row = W.Layout(flex_flow="row wrap")
-    box = W.VBox([W.HBox([*controls.values(), *beside], layout=row), W.HBox(list(buttons.values()), layout=row), status, *figures]).add_class("seqrec-playground").add_class(f"seqrec-{name}")
-    box.controls, box.buttons, box.status, box.say = controls, buttons, status, update
+    box = W.VBox([W.HBox([*controls.values(), *beside], layout=row), W.HBox(list(buttons.values()), layout=row), status, *([figure] if figure else [])]).add_class("seqrec-playground").add_class(f"seqrec-{name}")
+    box.controls, box.buttons, box.status, box.say = controls, buttons, status, say
     return box
 
 def slider(label:str, value, low, high, step):
@@ -77,12 +80,10 @@ def choice(label:str, options, value, drop:bool=False): # a slider over the opti
     import ipywidgets as W
     return (W.Dropdown if drop else W.SelectionSlider)(options=options, value=value, description=label, style={"description_width": "initial"})
 
-def canvas(*titles, widths=None, height:int=340, **axes): # a plotly FigureWidget with a panel for each title; axes such as xaxis=dict(...), yaxis2=dict(...)
-    import plotly.graph_objects as go
+def canvas(*titles, widths=None, space=None, height:int=340, **axes): # a plotly figure with a panel for each title; axes such as xaxis=dict(...), yaxis2=dict(...)
     from plotly.subplots import make_subplots
-    fig = go.FigureWidget(make_subplots(1, len(titles), subplot_titles=titles, column_widths=widths))
-    fig.update_layout(template="plotly_white", height=height, margin=dict(l=50, r=20, t=40, b=40), showlegend=False, **axes)
-    return fig
+    fig = make_subplots(1, len(titles), subplot_titles=titles, column_widths=widths, horizontal_spacing=space)
+    return fig.update_layout(template="plotly_white", width=900, height=height, margin=dict(l=50, r=20, t=40, b=40), showlegend=False, **axes)
 
 def show(box):
     "Display a playground where a reader is: in a notebook that a program runs there is none, and no dead widget is stored."
@@ -174,7 +175,7 @@ def play_augmentation():
     fig = canvas("the history, and the view made of it", height=420, xaxis=dict(visible=False, range=[-1.2, 2.4]), yaxis=dict(visible=False))
     fig.add_scatter(mode="lines", line=dict(color="#cccccc", width=1), hoverinfo="skip")
     for side in ("middle left", "middle right"): fig.add_scatter(mode="markers+text", textposition=side, marker_size=11, hoverinfo="text")
-    def draw(user, operator, ratio, seed):
+    def draw(fig, user, operator, ratio, seed):
         items = b.items[user, -int(b.length[user]):].tolist()
         made = augmented(len(items), operator, ratio, seed)
         (left, right), lines = view_drawing([ds.show(i) for i in items], made)
@@ -230,12 +231,12 @@ def distances(scale:float)->Tensor: # [steps+1] of the two centres
 # %% ../nbs/60_playground.ipynb #c024
 def play_reversal():
     "Two blobs and the boundary of the discriminator, step by step, for each scale."
-    fig = canvas("the blobs and the boundary", "how far apart the centres are", widths=[.5, .5], height=380, xaxis2=dict(title="step"), yaxis2=dict(rangemode="tozero"))
+    fig = canvas("the blobs and the boundary", "how far apart the centres are", height=380, xaxis2=dict(title="step"), yaxis2=dict(rangemode="tozero"))
     fig.add_heatmap(colorscale=[[0, "#9ecae9"], [.5, "#ffffff"], [1, "#fddc9a"]], zmin=0, zmax=1, showscale=False, hoverinfo="skip")
     for c, colour, symbol in ((0, BLUE, "circle"), (1, ORANGE, "diamond")): fig.add_scatter(mode="markers", marker=dict(color=colour, symbol=symbol, size=6, line=dict(width=.5, color="white")), hoverinfo="skip")
     fig.add_scatter(mode="lines", line_color=BLACK, row=1, col=2); fig.add_scatter(mode="markers", marker=dict(color=RED, size=11), row=1, col=2)
     for s in SCALES: reversal_path(s)                                                            # all at once, so that no control waits
-    def draw(scale, step):
+    def draw(fig, scale, step):
         at, d = reversal_at(scale, step), distances(scale)
         with fig.batch_update():
             fig.data[0].x = fig.data[0].y = at["ticks"].numpy(); fig.data[0].z = at["probability"].numpy()
@@ -257,7 +258,7 @@ SMALL_MAPS = ((sasrec, {}), (s4rec, dict(clusters=32, seed=1)))                 
 
 def map_pair(folder=None)->list[pd.DataFrame]: # two, with columns x, y, count, name and the items as index; `attrs["title"]`
     "The maps of two stored runs that keep `map.items`, `map.xy` and `map.count`; where there are none, those of two small models."
-    stored = [r for r in find_runs(folder) if "map.xy" in r.tensors]
+    stored = sorted((r for r in find_runs(folder) if "map.xy" in r.tensors), key=lambda r: "sparseennet" not in r.about["method"])
     pairs = [(a, b) for i, a in enumerate(stored) for b in stored[i + 1:] if a.about["dataset"] == b.about["dataset"]]
     def frame(title, items, xy, count, ds):
         df = pd.DataFrame({"x": xy[:, 0].double(), "y": xy[:, 1].double(), "count": count.long(), "name": [ds.show(i) if ds else str(i) for i in items.tolist()]}, index=items.tolist())
@@ -284,25 +285,26 @@ def agreement(
     hit = torch.zeros(len(both), len(both)).scatter_(1, near(a), 1).gather(1, near(b))
     return len(both), hit.mean().item()
 
-# %% ../nbs/60_playground.ipynb #c035
+# %% ../nbs/60_playground.ipynb #c036
 def play_maps(folder=None):
     "Two linked maps of items and a threshold on how often an item occurs."
     import jscatter
     a, b = map_pair(folder)
     views = [jscatter.Scatter(data=df, x="x", y="y", color=BLUE, size=4, height=340) for df in (a, b)]
     both = jscatter.compose([(v, df.attrs["title"]) for v, df in zip(views, (a, b))], sync_selection=True, sync_hover=True, match_by="index")
-    controls = dict(least=slider("occurs at least", 5, 0, 100, 1))
-    def draw(least):
+    too_many = int(a["count"].nlargest(11).min()) + 1
+    controls = dict(least=slider("occurs at least", 5, 0, too_many, 1))
+    def draw(fig, least):
         for v, df in zip(views, (a, b)): v.filter(df.index[df["count"] >= least])
         n, shared = agreement(a, b, least)
         chosen = [a.name[i] for i in views[0].selection() if i in a.index]
         return (f"{n:,} of {len(a):,} items occur {least} times or more. " + (f"Of the ten nearest of an item, {shared:.0%} are the same on both maps; by chance {10 / (n - 1):.0%}." if shared == shared else "Too few for ten neighbours each.")
                 + (f" Selected: {', '.join(chosen[:8])}{' ...' if len(chosen) > 8 else ''}." if chosen else ""))
-    box = playground("maps", controls, draw, both, presets={"break it": dict(least=100), "all items": dict(least=0)})
+    box = playground("maps", controls, draw, both, presets={"break it": dict(least=too_many), "all items": dict(least=0)})
     views[0].widget.observe(lambda _: box.say(), "selection")
     return box
 
-# %% ../nbs/60_playground.ipynb #c039
+# %% ../nbs/60_playground.ipynb #c040
 def turned(h:Tensor, n:Tensor, lam:float)->Tensor: # [2], [2] -> [2]
     "FENRec's hard negative (Eq. 9-10), written out so that its gradient can be let through."
     return F.normalize(lam * F.normalize(h, dim=0) + (1 - lam) * F.normalize(n, dim=0), dim=0) * n.norm()
@@ -325,7 +327,7 @@ def ahead(history:int, gamma:float)->tuple[list[str], list[float]]: # names of t
     items, weight = losses.soft_labels(rows[torch.tensor([history])], gamma)
     return [ds.show(i) for i in items[0].tolist() if i], [x for x, i in zip(weight[0].tolist(), items[0].tolist()) if i]
 
-# %% ../nbs/60_playground.ipynb #c042
+# %% ../nbs/60_playground.ipynb #c043
 def play_soft_labels():
     "The label of one history, and one negative turned towards its anchor."
     history = int((builtin()[2].length == 4).nonzero()[0, 0])
@@ -335,7 +337,7 @@ def play_soft_labels():
     fig.add_shape(type="circle", x0=-1, y0=-1, x1=1, y1=1, line_color="#cccccc", row=1, col=2)
     fig.add_scatter(mode="lines+markers", marker=dict(symbol="arrow-bar-up", size=[0, 12], angleref="previous"), line_color=RED, row=1, col=2)
     fig.add_scatter(mode="markers+text", marker=dict(size=12, color=[BLUE, "#888888", ORANGE], symbol=["circle", "square", "diamond"]), text=["anchor", "negative", "turned"], textposition="top center", row=1, col=2)
-    def draw(gamma, lam, angle, stop):
+    def draw(fig, gamma, lam, angle, stop):
         names, weight = ahead(history, gamma)
         p = hard_push(lam, float(angle), stop)
         end = p["anchor"] + .8 * p["push"]
@@ -351,7 +353,7 @@ def play_soft_labels():
     controls = dict(gamma=slider("gamma", .2, 0., 1., .05), lam=slider("lambda", .4, 0., .5, .05), angle=slider("angle of the negative", 100, 0, 200, 1), stop=W.Checkbox(True, description="stop the gradient"))
     return playground("soft_labels", controls, draw, fig, presets={"break it": dict(gamma=1., lam=.5, angle=180), "one degree on": dict(gamma=1., lam=.5, angle=181), "let it through": dict(stop=False)})
 
-# %% ../nbs/60_playground.ipynb #c048
+# %% ../nbs/60_playground.ipynb #c049
 SIDES = {"positive": BLUE, "negative": "#888888", "hard": ORANGE}
 
 def densities(
@@ -359,8 +361,7 @@ def densities(
     edges:np.ndarray,     # [n+1] of the bins
 )->dict[str, np.ndarray]: # [n] density in each bin
     "Histograms made from quantiles."
-    def cdf(q): return np.interp(edges, np.maximum.accumulate(np.asarray(q) + 1e-9 * np.arange(len(q))), np.linspace(0, 1, len(q)), left=0, right=1)
-    return {n: np.diff(cdf(row[n])) / np.diff(edges) for n in SIDES if isinstance(row.get(n), list)}
+    return {n: density(row[n], edges) for n in SIDES if isinstance(row.get(n), list)}
 
 def _each_epoch(training): return watch_similarities(training, every=1)
 def watched(folder=None)->dict[str, list[dict]]: # title -> rows of the history that have similarities
@@ -371,12 +372,13 @@ def watched(folder=None)->dict[str, list[dict]]: # title -> rows of the history 
     small = dict(epochs=5, rows=prefix_rows, every=10, watch=_each_epoch, clusters=16, warmup=1)
     return {"small fenrec, built-in dataset": small_model(fenrec, **small)[1], "small fenrec, without turned negatives": small_model(fenrec, hard=False, **small)[1]}
 
-# %% ../nbs/60_playground.ipynb #c050
+# %% ../nbs/60_playground.ipynb #c051
 def play_epochs(folder=None):
     "Similarities in a contrast, at each epoch that was watched."
     runs = watched(folder)
     plain = next((t for t, rows in runs.items() if not any("hard" in r for r in rows)), None)
     first = next((t for t, rows in runs.items() if any("hard" in r for r in rows)), next(iter(runs)))
+    early = [r["epoch"] for r in runs[first] if "hard" not in r] or [runs[first][0]["epoch"]]
     ends = np.array([[r[n][i] for rows in runs.values() for r in rows for n in SIDES if n in r] for i in (1, -2)])
     edges = np.linspace(ends[0].min(), ends[1].max(), 81)                                        # common to all: nothing jumps but the data
     top = max(d.max() for rows in runs.values() for r in rows for d in densities(r, edges).values())
@@ -384,16 +386,16 @@ def play_epochs(folder=None):
     for n, colour in SIDES.items(): fig.add_scatter(name={"hard": "turned negatives"}.get(n, f"{n}s"), mode="lines", line=dict(color=colour, shape="hvh", dash={"negative": "dot"}.get(n, "solid")), fill="tozeroy")
     fig.update_layout(showlegend=True)
     epoch, run = choice("epoch", [r["epoch"] for r in runs[first]], runs[first][-1]["epoch"]), choice("run", list(runs), first, drop=True)
-    def draw(run, epoch):
+    def draw(fig, run, epoch):
         row = min(runs[run], key=lambda r: abs(r["epoch"] - epoch))
         d = densities(row, edges)
         with fig.batch_update():
             for trace, n in zip(fig.data, SIDES): trace.x, trace.y = ((edges[1:] + edges[:-1]) / 2, d[n]) if n in d else ([], [])
         middle = {n: row[n][len(row[n]) // 2] for n in d}
         return f"{run}, epoch {row['epoch']}: median similarity " + ", ".join(f"of {'turned negatives' if n == 'hard' else n + 's'} {v:.2f}" for n, v in middle.items()) + ("." if "hard" in d else "; no turned negatives.")
-    return playground("epochs", dict(run=run, epoch=epoch), draw, fig, presets={"break it": dict(run=plain or first)})
+    return playground("epochs", dict(run=run, epoch=epoch), draw, fig, presets={"break it": dict(run=plain) if plain else dict(epoch=early[-1])})
 
-# %% ../nbs/60_playground.ipynb #c056
+# %% ../nbs/60_playground.ipynb #c057
 SCORES = torch.tensor([[.95, .20, .10, .05], [.90, .55, .10, .15], [.85, .30, .50, .10], [.80, .15, .30, .60], [.75, .60, .20, .10], [.70, .10, .55, .25], [.65, .25, .15, .50], [.30, .35, .10, .40]])
 
 def balanced(
@@ -407,19 +409,18 @@ def balanced(
     for i in range(steps) if steps else [1]: q = q - q.logsumexp(i % 2, keepdim=True) if logs else q / q.sum(i % 2, keepdim=True)
     return (q.exp() if logs else q) * (len(q) / q.shape[1] if steps % 2 else 1)       # columns that were divided last are shown with the sum B/K
 
-# %% ../nbs/60_playground.ipynb #c059
+# %% ../nbs/60_playground.ipynb #c060
 def play_sinkhorn():
     "Scores, and what Sinkhorn-Knopp makes of them, one normalisation after the other."
     import ipywidgets as W
-    import plotly.graph_objects as go
     from plotly.subplots import make_subplots
-    fig = go.FigureWidget(make_subplots(2, 2, row_heights=[.25, .75], column_widths=[.75, .25], shared_xaxes=True, shared_yaxes=True, horizontal_spacing=.03, vertical_spacing=.05))
+    fig = make_subplots(2, 2, row_heights=[.25, .75], column_widths=[.75, .25], shared_xaxes=True, shared_yaxes=True, horizontal_spacing=.03, vertical_spacing=.05)
     users, cluster = [f"user {i}" for i in range(1, 9)], [f"cluster {k}" for k in range(1, 5)]
     fig.add_bar(x=cluster, marker_color=ORANGE, row=1, col=1); fig.add_bar(y=users, orientation="h", marker_color=GREEN, row=2, col=2)
     fig.add_heatmap(x=cluster, y=users, zmin=0, zmax=1, colorscale=[[0, "#ffffff"], [1, BLUE]], showscale=False, texttemplate="%{text}", row=2, col=1)
     fig.add_hline(2, line_dash="dot", row=1, col=1); fig.add_vline(1, line_dash="dot", row=2, col=2)
-    fig.update_layout(template="plotly_white", height=430, margin=dict(l=60, r=20, t=20, b=40), showlegend=False, yaxis=dict(range=[0, 8.4], title="users in all"), yaxis3=dict(autorange="reversed"), xaxis4=dict(range=[0, 2.1]))
-    def draw(steps, eps, logs):
+    fig.update_layout(template="plotly_white", width=700, height=430, margin=dict(l=60, r=20, t=20, b=40), showlegend=False, yaxis=dict(range=[0, 8.4], title="users in all"), yaxis3=dict(autorange="reversed"), xaxis4=dict(range=[0, 2.1]))
+    def draw(fig, steps, eps, logs):
         q = balanced(SCORES, eps, steps, logs)
         fine = bool(q.isfinite().all())
         shown = q.nan_to_num(0., 0., 0.)
@@ -432,23 +433,14 @@ def play_sinkhorn():
     controls = dict(steps=slider("steps", 2, 0, 12, 1), eps=choice("eps", [(f"{e:g}", e) for e in (.005, .01, .02, .05, .1, .2, .5, 1.)], .05), logs=W.Checkbox(True, description="in logarithms"))
     return playground("sinkhorn", controls, draw, fig, presets={"break it": dict(steps=6, eps=.01, logs=False), "no balancing": dict(steps=0)})
 
-# %% ../nbs/60_playground.ipynb #c065
-def cluster_lengths(cluster:Tensor, length:Tensor, k:int)->Tensor: # [R], [R] -> [K,T] how many users of each cluster have a history of t items, in column t
-    return torch.bincount(cluster * (length.max() + 1) + length, minlength=k * (int(length.max()) + 1)).view(k, -1)
-
-def head_of(counts:Tensor, share:float)->Tensor: # [K,T] -> [T] part of the users of each length that belongs to the head
-    n = counts.sum(0).double()
-    longer = n.flip(0).cumsum(0).flip(0) - n
-    wanted = np.ceil(round(share * n.sum().item(), 6))                     # as many as `longest` takes
-    return (wanted - longer).clamp_min(0).minimum(n) / n.clamp_min(1)      # at the border's length some of them: the same part in each cluster
-
-def head_rates(
+# %% ../nbs/60_playground.ipynb #c066
+def head_begins(
     counts:Tensor,        # [K,T] users by cluster and by length
-    share:float=.2,       # of all users, the longest histories
-)->Tensor:                # [K'] part of each cluster that belongs to the head; empty clusters are left out
-    "How large a part of each cluster belongs to the head."
-    c = counts[counts.sum(1) > 0].double()
-    return c @ head_of(counts, share) / c.sum(1)
+    share:float,          # of all users, the longest histories
+)->int:
+    "From how many items on a user can belong to the head."
+    users = counts.sum(0).flip(0).cumsum(0).flip(0)                                              # [T] with so many items or more
+    return int((users >= share * users[0]).nonzero().max())
 
 def dealt(counts:Tensor, seed:int=0)->Tensor: # [K,T]: clusters of the same sizes, the same users at random
     "What the clusters would be by chance."
@@ -465,27 +457,26 @@ def cluster_pair(folder=None)->dict[str, Tensor]: # title -> [K,T]
     ds, rows, _ = builtin()
     s4, icl = small_model(s4rec, clusters=32, seed=1)[0], small_model(iclrec, clusters=32)[0]
     with torch.no_grad(): online, fitted = s4.assign(s4.unit(represent_all(s4, rows)))[1], icl.kmeans.assign(represent_all(icl, rows))
-    return {"small s4rec, prototypes": cluster_lengths(online, ds.lengths[rows.user], 32), "small iclrec, centroids": cluster_lengths(fitted, ds.lengths[rows.user], 32)}
+    return {"small s4rec, prototypes": lengths_in_clusters(online, ds.lengths[rows.user], 32), "small iclrec, centroids": lengths_in_clusters(fitted, ds.lengths[rows.user], 32)}
 
-# %% ../nbs/60_playground.ipynb #c068
+# %% ../nbs/60_playground.ipynb #c069
 def play_head(folder=None):
     "Head rates of two models' clusters, and of the first one's with users dealt at random."
     pair = cluster_pair(folder)
     sets = {**pair, "the first, users dealt at random": dealt(next(iter(pair.values())))}
     fig = canvas("head's part of each cluster", yaxis=dict(range=[-.03, 1.03]))
     for t, colour in zip(sets, (BLUE, ORANGE, "#888888")): fig.add_box(name=t, boxpoints="all", jitter=.4, pointpos=-1.6, marker=dict(color=colour, size=4))
-    rule = fig.add_hline(.2, line_dash="dot").layout.shapes[0]
-    def draw(share):
+    fig.add_hline(.2, line_dash="dot")
+    def draw(fig, share):
         rates = {t: head_rates(c, share) for t, c in sets.items()}
         with fig.batch_update():
             for trace, r in zip(fig.data, rates.values()): trace.y = r.numpy()
-            rule.y0 = rule.y1 = share
-        part = head_of(next(iter(sets.values())), share)
+            fig.layout.shapes[0].y0 = fig.layout.shapes[0].y1 = share
         def say(r): low, mid, high = r.quantile(torch.tensor([.25, .5, .75], dtype=torch.double)).tolist(); return f"{mid:.2f} (middle half {low:.2f} to {high:.2f}, {int((r == 0).sum())} of {len(r)} clusters without)"
-        return f"Head: {share:.0%} of the users, {int((part > 0).nonzero()[0, 0])} items or more. Median rate of " + "; ".join(f"{t}: {say(r)}" for t, r in rates.items()) + "."
+        return f"Head: {share:.0%} of the users, {head_begins(next(iter(sets.values())), share)} items or more. Median rate of " + "; ".join(f"{t}: {say(r)}" for t, r in rates.items()) + "."
     return playground("head", dict(share=slider("head share", .2, .01, .6, .01)), draw, fig, presets={"break it": dict(share=.01)})
 
-# %% ../nbs/60_playground.ipynb #c073
+# %% ../nbs/60_playground.ipynb #c074
 @torch.no_grad()
 def hidden_state(user:int)->tuple[Tensor, Tensor, int]: # [D], [V,D], the next item
     "What a small SASRec makes of one user's history, its item table, and the item that comes next."
@@ -509,13 +500,13 @@ def proposed(
 def spread_of(q:Tensor)->float: # between 1 and C: so many equally likely items would be as uncertain
     return torch.special.entr(q.double()).sum().exp().item()
 
-# %% ../nbs/60_playground.ipynb #c077
+# %% ../nbs/60_playground.ipynb #c078
 def play_proposals():
     "GenNi's proposals for one user's history."
     ds = builtin()[0]
-    fig = canvas("chance of each candidate, the likeliest first", "the first ten", widths=[.5, .5], height=380, xaxis=dict(title="place", type="log"), yaxis=dict(title="chance", type="log", range=[-8, .2]), xaxis2=dict(range=[0, 1.02]), yaxis2=dict(autorange="reversed"))
+    fig = canvas("chance of each candidate, the likeliest first", "the first ten", space=.22, height=380, xaxis=dict(title="place", type="log", dtick=1), yaxis=dict(title="chance", type="log", range=[-8, .2], exponentformat="power", dtick=2), xaxis2=dict(title="chance", rangemode="tozero"), yaxis2=dict(autorange="reversed"))
     fig.add_scatter(mode="lines", line_color=BLUE, row=1, col=1); fig.add_bar(orientation="h", row=1, col=2)
-    def draw(user, alpha, beta):
+    def draw(fig, user, alpha, beta):
         h, table, target = hidden_state(user)
         items, q = proposed(h, table, target, alpha, beta)
         own = torch.isin(items, ds[user])
@@ -527,7 +518,7 @@ def play_proposals():
     controls = dict(alpha=slider("alpha", 1., 0., 60., .5), beta=choice("beta", [(f"{b:g}", b) for b in (.01, .02, .05, .1, .2, .5, 1.)], 1.), user=slider("user", 8, 0, len(ds) - 1, 1))
     return playground("proposals", controls, draw, fig, presets={"break it": dict(alpha=60.), "uniform": dict(alpha=0.)})
 
-# %% ../nbs/60_playground.ipynb #c083
+# %% ../nbs/60_playground.ipynb #c084
 @cache
 def tiny_table(N:int=24, D:int=8): # the table, and its loss as a function
     "Items and what follows them, learned until the vectors say it."
@@ -555,7 +546,7 @@ def attack_path(
     tables = torch.stack([e for e, _ in seen])
     return {"loss": torch.stack([v.detach() for _, v in seen]), "spectrum": torch.stack([spectrum(e) for e in tables]), "moved": (tables - tables[0])[:, 1:].norm(dim=2)}
 
-# %% ../nbs/60_playground.ipynb #c086
+# %% ../nbs/60_playground.ipynb #c087
 def play_attack():
     "Inner steps of ATSRec's attack on a tiny item table."
     import ipywidgets as W
@@ -564,7 +555,7 @@ def play_attack():
     fig.add_bar(marker_color=BLUE, row=1, col=2); fig.add_bar(marker_color="#bbbbbb", name="before", row=1, col=3); fig.add_bar(marker_color=ORANGE, name="now", row=1, col=3)
     fig.data[3].y = attack_path(1., .3)["spectrum"][0].numpy()
     size = tiny_table()[0].detach().norm().item()
-    def draw(step, eps, eta):
+    def draw(fig, step, eps, eta):
         d = attack_path(eps, eta)
         with fig.batch_update():
             fig.data[0].x, fig.data[0].y = np.arange(9), d["loss"].numpy(); fig.data[1].x, fig.data[1].y = np.arange(step + 1), d["loss"][:step + 1].numpy()
@@ -576,7 +567,7 @@ def play_attack():
     controls = dict(step=step, eps=choice("eps", [(f"{e:g}", e) for e in (.5, 1., 3., 10., 30.)], 1.), eta=choice("eta", [(f"{e:g}", e) for e in (.1, .3, 1., 3., 10.)], .3))
     return playground("attack", controls, draw, fig, presets={"break it": dict(step=8, eps=30., eta=10.)}, beside=[play])
 
-# %% ../nbs/60_playground.ipynb #c091
+# %% ../nbs/60_playground.ipynb #c092
 PLAYGROUNDS = {"augmentation": play_augmentation, "reversal": play_reversal, "maps": play_maps, "soft_labels": play_soft_labels, "epochs": play_epochs, "sinkhorn": play_sinkhorn,
                "head": play_head, "proposals": play_proposals, "attack": play_attack}
 MOVES = {"augmentation": ("ratio", "ArrowRight"), "reversal": ("step", "ArrowRight"), "maps": ("occurs at least", "ArrowRight"), "soft_labels": ("lambda", "ArrowLeft"), "epochs": ("epoch", "ArrowLeft"),

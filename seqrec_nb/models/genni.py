@@ -52,12 +52,12 @@ class Generated:
     def prepare(self, batch, generator=None):
         batch = super().prepare(batch, generator)
         batch.among = candidates(batch.rows.ds.n_items, self.hardness.share(self.epoch), generator, batch.target.device, len(batch.target) if self.hardness.per == "position" else None)
-        batch.generator = generator                                # the draw itself needs hidden states, which there are not yet
+        batch.draws = torch.rand((len(batch.target), self.k), generator=generator, device=batch.target.device)     # all of the chance there is; which items they are, the hidden states will say
         return batch
     def negatives(self, h:Tensor, batch:Batch)->Tensor: # [M,D] -> [M,k]
         s = self.hardness
         had = owned(batch, s.exclude == "sequence") if s.exclude in ("history", "sequence") else None
-        return model_negatives(h.detach(), self.encoder.table(), batch.target * (s.exclude != "nothing"), batch.among, s.alpha, self.k, batch.generator, had=had)   # Eq. 5-6
+        return model_negatives(h.detach(), self.encoder.table(), batch.target * (s.exclude != "nothing"), batch.among, s.alpha, batch.draws, had=had)   # Eq. 5-6
     def next_item(self, h, batch):
         batch.negative = batch.once("negatives", lambda: self.negatives(h, batch))          # by the first pass over a batch; later ones see the same
         return super().next_item(h, batch)                                                  # Eq. 3-4
