@@ -23,7 +23,7 @@ setup(
     url=cfg["git_url"] or None,
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
-    extras_require={"lab": lab, "dev": lab + dev},
+    extras_require={"lab": lab, "dev": lab + dev, "ray": cfg["ray_requirements"].split()},
     # data/ is at the root; an installed copy finds it as seqrec_nb/_data
     packages=find_packages(include=["seqrec_nb", "seqrec_nb.*"]) + ["seqrec_nb._data"],
     package_dir={"seqrec_nb._data": "data"},

@@ -172,7 +172,7 @@ def fit(
     "Train, and yield one row per epoch. Raises `FloatingPointError` once a loss is no longer finite."
     t, o = training, training.objective
     while t.epoch < epochs:
-        began, sums = time.perf_counter(), {}
+        began, sums, seen = time.perf_counter(), {}, 0
         t.epoch += 1
         o.epoch = t.epoch
         o.train()
@@ -180,7 +180,8 @@ def fit(
             o.on_epoch(t.epoch, t.rows)
             for batch in t.rows.batches(t.batch_size, t.generator):
                 for name, x in t.step(o, o.prepare(batch, t.generator), t.opt).items(): sums[name] = sums.get(name, 0) + x * len(batch)
-        means = {name: x.item() / len(t.rows) for name, x in sums.items()}   # the only wait for the device
+                seen += len(batch)
+        means = {name: x.item() / seen for name, x in sums.items()}   # the only wait for the device
         if bad := [name for name, x in means.items() if not abs(x) < float("inf")]:
             raise FloatingPointError(f"epoch {t.epoch}: {', '.join(bad)} is {means[bad[0]]}; the parameters are spoilt. Start again with a smaller lr, or from the last checkpoint")
         yield {"epoch": t.epoch, "seconds": time.perf_counter() - began, **means}
