@@ -4,7 +4,17 @@ Written by hand. It needs the `dev` extra, and no module of the library imports 
 """
 import io, json, os, re, sys
 from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
+
+@cache
+def defined():
+    "nbdev's link to a name -> the notebook that defines it: 30_genni and 40_genni are both genni.html to nbdev"
+    from seqrec_nb._modidx import d
+    root, res = Path(__file__).parent.parent, {}
+    for names in d['syms'].values():
+        for link, file in names.values(): res[link] = re.search(r'File to edit: \S*?(\w+\.ipynb)', (root/file).read_text(encoding='utf-8'))[1]
+    return res
 
 def filter_text(text):
     "The notebook in `text`, JSON, as Quarto shall see it"
@@ -31,7 +41,7 @@ def filter_text(text):
     # nbdev links to /base/data.html; the page is made from 01_data.ipynb, and Quarto resolves a link to that
     pages = {_nbpath2html(p).name: p.name for p in nbglob(as_path=True)}
     base = f"{cfg.doc_host}/{cfg.doc_baseurl.strip('/')}/"
-    res = re.sub(re.escape(base) + r'(\w+\.html)', lambda m: pages.get(m[1], m[0]), res)
+    res = re.sub(re.escape(base) + r'(\w+\.html)(#[\w.]*)?', lambda m: defined().get(m[1] + (m[2] or ''), pages.get(m[1], m[1])) + (m[2] or ''), res)
     res = re.sub(r'(\.ipynb#[a-z]\w*)\.\w+\)', r'\1)', res)  # a method has no heading of its own: its class,
     res = re.sub(r'(\.ipynb)#_\w+\)', r'\1)', res)           # nor has a private name: its page
     if not cfg.git_url: res = re.sub(r'\[source\]\([^)]*\)\{[^}]*\}', '', res)

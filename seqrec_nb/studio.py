@@ -15,6 +15,7 @@ from .data import at_hand
 from .models.sasrec import SASREC
 from .runs import Run, load_run, run
 from .systems import systems
+from .widgets import picture
 
 # %% ../nbs/61_studio.ipynb #c005
 def choices(dataset:str)->dict[str, dict]: # name -> arguments of `run`
@@ -149,13 +150,12 @@ COLOURS = "#0072B2 #E69F00 #009E73 #CC79A7 #56B4E9 #D55E00 #F0E442 #000000".spli
 # %% ../nbs/61_studio.ipynb #c032
 def curves():
     "Two empty panels, which `draw` fills."
-    import plotly.graph_objects as go
     from plotly.subplots import make_subplots
-    fig = go.FigureWidget(make_subplots(1, 2, subplot_titles=("loss terms", "validation")))
+    fig = make_subplots(1, 2, subplot_titles=("loss terms", "validation"))
     fig.add_scatter(mode="lines+markers", name="validation", line_color=COLOURS[0], showlegend=False, row=1, col=2)
     fig.add_scatter(mode="markers", name="best epoch", marker=dict(symbol="star", size=14, color=COLOURS[5]), row=1, col=2)
     fig.update_xaxes(title_text="epoch")
-    return fig.update_layout(template="plotly_white", height=320, margin=dict(l=50, r=10, t=30, b=40), legend_orientation="h", legend_y=-.25)
+    return fig.update_layout(template="plotly_white", width=900, height=320, margin=dict(l=50, r=10, t=30, b=40), legend_orientation="h", legend_y=-.25)
 
 def draw(
     fig,               # of `curves`
@@ -177,8 +177,9 @@ def studio(
     "Choose data, system and settings; start, pause, resume and stop; see the losses and the validation figure come."
     import ipywidgets as W
     session, fig, lock, fields = Session(), curves(), threading.RLock(), {}
+    shown = picture(fig)
     row, wide = W.Layout(flex_flow="row wrap", max_width="1000px"), dict(style={"description_width": "11em"}, layout=W.Layout(width="19em"))
-    data, system = W.Dropdown(description="data", options=at_hand(), **wide), W.Dropdown(description="system", **wide)
+    data, system = W.Dropdown(description="data", options=at_hand(), **wide), W.Dropdown(description="system", **wide | {"layout": W.Layout(width="24em")})
     training, own, line = W.Box(layout=row), W.Box(layout=row), W.HTML()
     line.add_class("seqrec-status"); line.add_class("seqrec-status-studio")
     def call(): return choices(data.value)[system.value] | ({"folder": folder} if folder else {})
@@ -186,7 +187,7 @@ def studio(
     def update():
         with lock:
             line.value = f'<span role="status">{html.escape(". ".join([session.status, *refused]))}</span>'
-            draw(fig, session.rows)
+            draw(fig, session.rows); shown.figure = fig.to_json()
     def control(name, v): return {bool: W.Checkbox, int: W.IntText, float: W.FloatText, str: W.Text}[type(v)](v, description=name, **wide | ({"indent": False} if type(v) is bool else {}))
     def show_settings(*_):
         fields.clear(); fields.update({n: control(n, v) for n, v in knobs(call()).items()})
@@ -205,6 +206,6 @@ def studio(
     buttons = [press("Start", lambda: session.start(changed(call(), {n: w.value for n, w in fields.items()}), system.value)), press("Pause", session.pause), press("Resume", session.resume), press("Stop", session.stop)]
     show_systems(); data.observe(show_systems, "value"); system.observe(show_settings, "value")
     session.on_change = update; update()
-    box = W.VBox([W.Box([data, system], layout=row), training, W.HTML("<b>the method's own</b>"), own, W.HBox(buttons), line, fig])
+    box = W.VBox([W.Box([data, system], layout=row), training, W.HTML("<b>the method's own</b>"), own, W.HBox(buttons), line, shown])
     box.add_class("seqrec-playground"); box.add_class("seqrec-studio"); box.session = session
     return box

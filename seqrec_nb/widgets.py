@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BLUE', 'ORANGE', 'GREEN', 'PINK', 'SKY', 'RED', 'BLACK', 'OPERATORS', 'COLOUR', 'SCALES', 'SMALL_MAPS', 'SIDES',
-           'SCORES', 'PLAYGROUNDS', 'MOVES', 'playground', 'slider', 'choice', 'canvas', 'show', 'builtin',
+           'SCORES', 'PLAYGROUNDS', 'MOVES', 'picture', 'playground', 'slider', 'choice', 'canvas', 'show', 'builtin',
            'small_model', 'augmented', 'alike', 'view_drawing', 'play_augmentation', 'reversal_path', 'reversal_at',
            'distances', 'play_reversal', 'item_map', 'map_pair', 'agreement', 'play_maps', 'turned', 'hard_push',
            'ahead', 'play_soft_labels', 'densities', 'watched', 'play_epochs', 'balanced', 'play_sinkhorn',
@@ -37,6 +37,28 @@ from .train import Training, train
 # %% ../nbs/60_playground.ipynb #c005
 BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000"    # Okabe and Ito: also for the colour-blind
 
+@cache
+def _widgets(): # the classes, and what must live as long as they do
+    import anywidget, traitlets
+    from plotly.offline import get_plotlyjs
+    class Library(anywidget.AnyWidget):
+        code = traitlets.Unicode().tag(sync=True)
+        _esm = """export default { initialize({ model }) { window.seqrec_plotly ??= new Promise(ready => {
+            const script = document.createElement("script");
+            script.onload = () => ready(window.Plotly);
+            script.src = URL.createObjectURL(new Blob([model.get("code")], { type: "text/javascript" }));
+            document.head.append(script); }); } };"""
+    class Picture(anywidget.AnyWidget):
+        figure = traitlets.Unicode().tag(sync=True)
+        _esm = """const plotly = () => window.seqrec_plotly ?? new Promise(ready => setTimeout(() => ready(plotly()), 50));
+        export default { async render({ model, el }) {
+            const P = await plotly(), draw = () => { const f = JSON.parse(model.get("figure")); P.react(el, f.data, f.layout); };
+            model.on("change:figure", draw); draw(); } };"""
+    return Picture, Library(code=get_plotlyjs())
+
+def picture(fig): # a plotly figure -> a widget that shows it; after a change: `widget.figure = fig.to_json()`
+    return _widgets()[0](figure=fig.to_json())
+
 def playground(
     name:str,             # its key in `PLAYGROUNDS`
     controls:dict,        # argument of `draw` -> ipywidgets control
@@ -48,9 +70,11 @@ def playground(
     "Labelled controls, preset buttons, a line that says what is seen, and a figure."
     import ipywidgets as W
     first, held = {k: c.value for k, c in controls.items()}, []
-    status = W.HTML().add_class("seqrec-status").add_class(f"seqrec-status-{name}")
+    status, shown = W.HTML().add_class("seqrec-status").add_class(f"seqrec-status-{name}"), figure
     def say(_=None):
-        if not held: status.value = f'<div role="status">{html.escape(draw(figure, **{k: c.value for k, c in controls.items()}), quote=False)}</div>'
+        if held: return
+        status.value = f'<div role="status">{html.escape(draw(figure, **{k: c.value for k, c in controls.items()}), quote=False)}</div>'
+        if shown is not figure: shown.figure = figure.to_json()
     def press(values):                                     # one drawing, however many controls change
         held.append(True)
         try:
@@ -58,16 +82,14 @@ def playground(
         finally: held.clear()
         say()
     say()
-    if hasattr(figure, "to_plotly_json"):                  # a widget only now that it is complete: a browser that is still loading misses what changes meanwhile
-        import plotly.graph_objects as go
-        figure = go.FigureWidget(figure)
+    if hasattr(figure, "to_json"): shown = picture(figure)  # only now that it is complete: a browser that is still loading may miss what changes meanwhile
     buttons = {}
     for text, values in {**(presets or {}), "reset": {}}.items():
         buttons[text] = W.Button(description=text, button_style="" if text == "reset" else "warning", tooltip=", ".join(f"{controls[k].description} {v}" for k, v in values.items()) or "as at first")
         buttons[text].on_click(lambda _, values=values: press(values))
-    for c in controls.values(): c.observe(say, "value")
+    for c in controls.values(): c.observe(say, "value"); c.layout.margin = "2px 16px 2px 2px"
     row = W.Layout(flex_flow="row wrap")
-    box = W.VBox([W.HBox([*controls.values(), *beside], layout=row), W.HBox(list(buttons.values()), layout=row), status, *([figure] if figure else [])]).add_class("seqrec-playground").add_class(f"seqrec-{name}")
+    box = W.VBox([W.HBox([*controls.values(), *beside], layout=row), W.HBox(list(buttons.values()), layout=row), status, *([shown] if shown else [])]).add_class("seqrec-playground").add_class(f"seqrec-{name}")
     box.controls, box.buttons, box.status, box.say = controls, buttons, status, say
     return box
 
@@ -78,7 +100,7 @@ def slider(label:str, value, low, high, step):
 
 def choice(label:str, options, value, drop:bool=False): # a slider over the options, or a drop-down list
     import ipywidgets as W
-    return (W.Dropdown if drop else W.SelectionSlider)(options=options, value=value, description=label, style={"description_width": "initial"})
+    return (W.Dropdown if drop else W.SelectionSlider)(options=options, value=value, description=label, style={"description_width": "initial"}, layout=W.Layout(**{"width": "max-content"} if drop else {}))
 
 def canvas(*titles, widths=None, space=None, height:int=340, **axes): # a plotly figure with a panel for each title; axes such as xaxis=dict(...), yaxis2=dict(...)
     from plotly.subplots import make_subplots

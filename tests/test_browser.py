@@ -32,8 +32,11 @@ def lab(tmp_path_factory):
     with socket.socket() as s: s.bind(("127.0.0.1", 0)); port = s.getsockname()[1]
     env = {k: v for k, v in os.environ.items() if k not in ("IN_TEST", "MPLBACKEND")} | {f"JUPYTER_{o}_DIR": str(tmp/o.lower()) for o in ("CONFIG", "DATA", "RUNTIME")}
     env |= {"JUPYTERLAB_SETTINGS_DIR": str(tmp/"user"), "JUPYTERLAB_WORKSPACES_DIR": str(tmp/"workspaces"), "IPYTHONDIR": str(tmp/"ipython"), "PYTHONPATH": str(ROOT)}
-    tracker = tmp/"user"/"@jupyterlab"/"notebook-extension"/"tracker.jupyterlab-settings"
-    tracker.parent.mkdir(parents=True); tracker.write_text('{"windowingMode": "none"}')     # all cells are on the page, whichever are in sight
+    settings = {"notebook-extension/tracker": {"windowingMode": "none"},                # all cells are on the page, whichever are in sight
+                "apputils-extension/notification": {"fetchNews": "false"}}                # asks nothing
+    for name, value in settings.items():
+        file = tmp/"user"/"@jupyterlab"/f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True); file.write_text(json.dumps(value))
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--expose-app-in-browser", "--allow-root", f"--ServerApp.root_dir={tmp/'nbs'}", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0", "--IdentityProvider.token=",
                "--LabApp.news_url=", "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     with open(tmp/"lab.log", "w") as log: server = subprocess.Popen(command, env=env, cwd=tmp, stdout=log, stderr=log, start_new_session=True)
@@ -91,13 +94,19 @@ def moved(control, key): # what the key does to it, from Python
     if hasattr(control, "index"): control.index += step
     else: control.value += step * control.step
 
+FIGURE = "name => JSON.stringify(document.querySelector(`.seqrec-${name} .js-plotly-plot`)?.data ?? [])"
+def drawn(page, name, other_than="[]"):
+    "What a plotly figure shows, once it shows something else."
+    page.wait_for_function(f"([name, old]) => ({FIGURE})(name) !== old", arg=[name, other_than])
+    return page.evaluate(FIGURE, name)
+
 @pytest.fixture(scope="module")
 def playgrounds(browser, lab):
     with notebook(browser, lab, "60_playground") as page: yield page
 
 @pytest.mark.parametrize("name", MOVES)
 def test_playground(playgrounds, name):
-    "A key moves a control, a button breaks it, and the line below says what a twin of the playground says in Python."
+    "A key moves a control, a button breaks it; the line below says what a twin of the playground says in Python, and the figure changes."
     from playwright.sync_api import expect
     twin, (label, key) = PLAYGROUNDS[name](), MOVES[name]
     said = [words(twin.status.value)]
@@ -108,6 +117,8 @@ def test_playground(playgrounds, name):
     line = box.locator(f".seqrec-status-{name}")
     done(playgrounds)
     expect(line).to_have_text(said[0])
+    if name == "maps": expect(box.locator("canvas").first).to_be_visible()
+    else: figure = drawn(playgrounds, name)
     keep(playgrounds, box, name)
     handle = box.locator(".widget-hslider", has=playgrounds.locator(".widget-label", has_text=re.compile(f"^{re.escape(label)}$"))).locator(".noUi-handle")
     handle.focus(); handle.press(key)
@@ -115,6 +126,7 @@ def test_playground(playgrounds, name):
     button = box.get_by_role("button", name="break it")
     button.focus(); button.press("Enter")
     expect(line).to_have_text(said[2])
+    if name != "maps": drawn(playgrounds, name, other_than=figure)
     keep(playgrounds, box, f"{name}-broken")
 
 def test_studio(browser, lab):
@@ -135,6 +147,7 @@ def test_studio(browser, lab):
         assert page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status") == "idle"
         keep(page, box, "studio-paused")
         press("Resume"); expect(line).to_have_text(re.compile(r"SASRec, CE: stored (builtin-sasrec-0-\w+), best epoch \d of 4, test NDCG@10 \.\d{4}$"))
+        assert all(len(t["x"]) for t in json.loads(drawn(page, "studio")))
         keep(page, box, "studio")
         stem = re.search(r"builtin-sasrec-0-\w+", line.inner_text())[0]
     run = load_run(lab.runs/f"{stem}.run")

@@ -52,7 +52,7 @@ class Generated:
     def prepare(self, batch, generator=None):
         batch = super().prepare(batch, generator)
         batch.among = candidates(batch.rows.ds.n_items, self.hardness.share(self.epoch), generator, batch.target.device, len(batch.target) if self.hardness.per == "position" else None)
-        batch.draws = torch.rand((len(batch.target), self.k), generator=generator, device=batch.target.device)     # all of the chance there is; which items they are, the hidden states will say
+        batch.draws = torch.rand((len(batch.target), self.k), generator=generator, device=batch.target.device, dtype=self.encoder.table().dtype)     # all of the chance there is; which items they are, the hidden states will say
         return batch
     def negatives(self, h:Tensor, batch:Batch)->Tensor: # [M,D] -> [M,k]
         s = self.hardness

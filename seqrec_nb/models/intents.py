@@ -45,15 +45,15 @@ class ICLRec(Contrast):
         clusters:int=256,        # K
         represent:str="mean",    # of `REPRESENT`: a view in the contrast of views
         intent:str="mean",       # 'mean', 'last' or 'mean of slots': a row when it is clustered, and a view beside its intent
-        again:bool=False,        # encode the views once more for the intents, with other dropout
+        anew:bool=False,        # encode the views once more for the intents, with other dropout
         denoise:bool=False,      # rows of one cluster are not negatives of each other (the paper's FNM)
         later:int=20,            # iterations of K-means from the second epoch on
         **contrast,              # tau, weights, loss, sampler, k: see `Contrast`
     ):
         super().__init__(encoder, operator, represent, **contrast)
         if intent not in ("mean", "last", "mean of slots"): raise ValueError(f"intent={intent!r}: 'mean', 'last' or 'mean of slots'")
-        if intent != represent and not again: raise ValueError(f"views encoded once serve both terms as one vector, but represent={represent!r} and intent={intent!r}: make them equal, or again=True")
-        self.intent, self.again, self.denoise = intent, again, denoise
+        if intent != represent and not anew: raise ValueError(f"views encoded once serve both terms as one vector, but represent={represent!r} and intent={intent!r}: make them equal, or anew=True")
+        self.intent, self.anew, self.denoise = intent, anew, denoise
         self.kmeans = KMeans(clusters, encoder.table().shape[1], later=later)
 
     def on_epoch(self, epoch, rows): self.kmeans.fit(represent_all(self, rows, self.intent))                  # E-step
@@ -65,7 +65,7 @@ class ICLRec(Contrast):
         h, row = self.encode(batch)
         cluster, c = self.kmeans(row)                                                                         # [B], [B,D], constant
         views = self.encode_views(batch)
-        beside = self.encode_views(batch, self.intent) if self.again else views
+        beside = self.encode_views(batch, self.intent) if self.anew else views
         return {"next_item": self.next_item(h if batch.at is None else h[batch.at], batch), "views": self.contrast(*views),
                 "intents": sum(self.contrast(v, c, cluster if self.denoise else None) for v in beside) / 2}
 
@@ -77,20 +77,20 @@ def iclrec(
     clusters:int=256,        # K, at most the number of training rows
     represent:str="mean",    # a view in the contrast of views; the authors: 'all slots'
     intent:str="mean",       # a row when it is clustered; the authors: 'mean of slots'
-    again:bool=False,        # encode the views once more for the intents; the authors do
+    anew:bool=False,        # encode the views once more for the intents; the authors do
     denoise:bool=False,      # rows of one cluster are no negatives of each other in the contrast with intents
     tau:float=1.,
     later:int=20,            # iterations of K-means from the second epoch on; the authors' code: 100
     max_len:int=50, dim:int=64, layers:int=2, heads:int=2, p:float=.5, # as for `sasrec`
 )->ICLRec:
     "ICLRec (Chen et al., WWW 2022), one row a user. Raises `ValueError` for settings that do not go together and, in the first epoch, for more clusters than rows."
-    return ICLRec(sasrec(ds, loss, max_len, dim, layers, heads, p).encoder, one_of_three, clusters, represent, intent, again, denoise, later,
+    return ICLRec(sasrec(ds, loss, max_len, dim, layers, heads, p).encoder, one_of_three, clusters, represent, intent, anew, denoise, later,
                   tau=tau, weights={"views": views, "intents": intents}, **LOSSES[loss])
 
 # %% ../../nbs/27_intents.ipynb #c018
 ICLREC = {"beauty": dict(layers=1), "sports": dict(layers=2), "toys": dict(layers=3), "yelp": dict(layers=2)}
 ICLREC["builtin"] = dict(views=.03, intents=.03, clusters=32, dim=32, layers=1, max_len=10, p=.1, lr=3e-3, batch_size=64, epochs=12)   # chosen: a few seconds
-ICLREC_AUTHORS = dict(loss="bce+mask", represent="all slots", intent="mean of slots", again=True, later=100, seen_score="0")
+ICLREC_AUTHORS = dict(loss="bce+mask", represent="all slots", intent="mean of slots", anew=True, later=100, seen_score="0")
 
 # %% ../../nbs/27_intents.ipynb #c028
 class ICSRec(Contrast):
