@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['runs_dir', 'published_dir', 'code_version', 'address', 'Run', 'load_run', 'find_runs', 'stored_run', 'load_runs',
-           'run', 'device_name', 'load_model', 'attach', 'publish', 'study', 'summary']
+           'run', 'told', 'device_name', 'load_model', 'attach', 'publish', 'study', 'summary']
 
 # %% ../nbs/12_runs.ipynb #c002
 import ast, hashlib, importlib, inspect, json, os, platform, re, subprocess, sys, time
@@ -133,6 +133,19 @@ def run(
     **settings,              # the method's own; JSON must be able to hold them
 )->Run:
     "Train, choose the best epoch on validation, rank the test set once, store. Returns the stored run where there is one."
+    given = locals() | locals()["settings"]; del given["settings"]
+    r = _run(**given)
+    try: job = next(r)
+    except StopIteration as e: return e.value          # it was stored, or there was nothing to train
+    return told(r, train(**job))
+
+def told(run, result)->Run: # a generator as `_run` makes it; what `train` returned
+    "The run, once it is told how its training went."
+    try: run.send(result)
+    except StopIteration as e: return e.value
+
+def _run(method, dataset, seed, epochs, patience, batch_size, lr, max_len, rows, step, weight_decay, select, device, folder, again, keep_weights, seen_score, keep, watch, report, progress, **settings):
+    "A run as a generator: it yields what is to be trained, the arguments of `train`, and is sent what `train` returns. So several can be [trained at once](15_stacked.ipynb)."
     if not hasattr(method, "__qualname__"): raise TypeError(f"{method} has no name to store: define a function with def")
     if torch.device(device).type == "cuda" and not torch.cuda.is_available(): raise ValueError("there is no CUDA GPU here: device='cpu'")
     ds = load(dataset) if isinstance(dataset, str) else dataset
@@ -166,7 +179,8 @@ def run(
     if trained:
         training = Training(objective, rows(d, max_len=max_len), batch_size=batch_size, lr=lr, weight_decay=weight_decay, step=step, seed=seed)
         training.note = code
-        history, best = train(training, validate, epochs, patience, checkpoint, progress, f"{method.__qualname__} on {ds.name}", watch, report)
+        history, best, *how = yield dict(training=training, validate=validate, epochs=epochs, patience=patience, checkpoint=checkpoint, progress=progress, label=f"{method.__qualname__} on {ds.name}", watch=watch, report=report)
+        if how: about |= how[0]
         if training.note != code: code = f"{training.note}, then {code}"   # begun by other code, and resumed by this
     else: history, best = [], Best(value=validate(objective))             # a counting model has nothing to train
     r = ranks(objective, user_rows(d, "test", max_len), **ranking)
