@@ -187,7 +187,7 @@ def studio(
     def update():
         with lock:
             line.value = f'<span role="status">{html.escape(". ".join([session.status, *refused]))}</span>'
-            draw(fig, session.rows); shown.figure = fig.to_json()
+            draw(fig, session.rows); shown.text.value = fig.to_json()
     def control(name, v): return {bool: W.Checkbox, int: W.IntText, float: W.FloatText, str: W.Text}[type(v)](v, description=name, **wide | ({"indent": False} if type(v) is bool else {}))
     def show_settings(*_):
         fields.clear(); fields.update({n: control(n, v) for n, v in knobs(call()).items()})

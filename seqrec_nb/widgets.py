@@ -49,15 +49,21 @@ def _widgets(): # the classes, and what must live as long as they do
             script.src = URL.createObjectURL(new Blob([model.get("code")], { type: "text/javascript" }));
             document.head.append(script); }); } };"""
     class Picture(anywidget.AnyWidget):
-        figure = traitlets.Unicode().tag(sync=True)
+        source = traitlets.Unicode().tag(sync=True)
         _esm = """const plotly = () => window.seqrec_plotly ?? new Promise(ready => setTimeout(() => ready(plotly()), 50));
         export default { async render({ model, el }) {
-            const P = await plotly(), draw = () => { const f = JSON.parse(model.get("figure")); P.react(el, f.data, f.layout); };
-            model.on("change:figure", draw); draw(); } };"""
+            const P = await plotly(), text = await model.widget_manager.get_model(model.get("source"));
+            const draw = () => { const f = JSON.parse(text.get("value")); P.react(el, f.data, f.layout); };
+            text.on("change:value", draw); draw();
+            return () => text.off("change:value", draw); } };"""
     return Picture, Library(code=get_plotlyjs())
 
-def picture(fig): # a plotly figure -> a widget that shows it; after a change: `widget.figure = fig.to_json()`
-    return _widgets()[0](figure=fig.to_json())
+def picture(fig): # a plotly figure -> a widget that shows it, and shows it anew after `widget.text.value = fig.to_json()`
+    import ipywidgets as W
+    text = W.HTML(fig.to_json())                           # never displayed. Not a trait of the picture: anywidget drops all changes where a browser took more than two seconds to load it
+    shown = _widgets()[0](source=text.model_id)
+    shown.text = text
+    return shown
 
 def playground(
     name:str,             # its key in `PLAYGROUNDS`
@@ -74,7 +80,7 @@ def playground(
     def say(_=None):
         if held: return
         status.value = f'<div role="status">{html.escape(draw(figure, **{k: c.value for k, c in controls.items()}), quote=False)}</div>'
-        if shown is not figure: shown.figure = figure.to_json()
+        if shown is not figure: shown.text.value = figure.to_json()
     def press(values):                                     # one drawing, however many controls change
         held.append(True)
         try:
@@ -82,7 +88,7 @@ def playground(
         finally: held.clear()
         say()
     say()
-    if hasattr(figure, "to_json"): shown = picture(figure)  # only now that it is complete: a browser that is still loading may miss what changes meanwhile
+    if hasattr(figure, "to_json"): shown = picture(figure)
     buttons = {}
     for text, values in {**(presets or {}), "reset": {}}.items():
         buttons[text] = W.Button(description=text, button_style="" if text == "reset" else "warning", tooltip=", ".join(f"{controls[k].description} {v}" for k, v in values.items()) or "as at first")
