@@ -9,12 +9,13 @@ __all__ = ['AHEAD', 'Rows', 'user_rows', 'training_part', 'prefix_rows', 'Layout
 # %% ../nbs/02_batches.ipynb #c002
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import register_pytree_node
 
 from .data import Dataset
 
@@ -116,6 +117,8 @@ class Layout:
         real = self.real.to(h.dtype)
         total = h.new_zeros(len(self.last), h.shape[1]).index_add(0, self.row, h * real[:, None])
         return total / real.new_zeros(len(self.last)).index_add(0, self.row, real)[:, None]
+
+register_pytree_node(Layout, lambda l: ([getattr(l, f.name) for f in fields(l)], None), lambda parts, _: Layout(*parts))    # `vmap` looks for the tensors in it
 
 def rectangle(length:Tensor, width:int)->Layout:
     "The padded layout: a row of cells for each row, padding computed too. Static shapes, as GPUs like them."

@@ -7,7 +7,6 @@ __all__ = ['Stack', 'fit_stacked', 'train_stacked', 'run_stacked']
 
 # %% ../nbs/15_stacked.ipynb #c002
 import inspect, time
-from dataclasses import fields
 
 import torch
 from torch import nn
@@ -15,14 +14,11 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.utils import _pytree as tree
 from tqdm.auto import tqdm
 
-from .batches import Batch, Layout, rectangles
+from .batches import Batch, rectangles
 from .runs import Run, _run, run, told
 from .train import Best, Objective, Training, fast_cpu, load_checkpoint, plain_step, save_checkpoint
 
 # %% ../nbs/15_stacked.ipynb #c005
-tree.register_pytree_node(Layout, lambda l: ([getattr(l, f.name) for f in fields(l)], None), lambda parts, _: Layout(*parts))
-
-# %% ../nbs/15_stacked.ipynb #c006
 class _Loss(nn.Module):
     "An objective as a module whose call is one step's loss."
     def __init__(self, objective:Objective): super().__init__(); self.objective = objective
@@ -76,7 +72,7 @@ class Stack:
                 mine.copy_(x[k])
                 if s := self.opt.state.get(x): t.opt.state[mine] = {n: v.clone() if n == "step" else v[k].clone() for n, v in s.items()}
 
-# %% ../nbs/15_stacked.ipynb #c007
+# %% ../nbs/15_stacked.ipynb #c006
 def fit_stacked(
     trainings:list[Training],
     epochs:int=200,
@@ -118,7 +114,7 @@ def train_stacked(
     for j, best in zip(jobs, bests): j["training"].objective.load_state_dict(best.weights); j["training"].objective.eval()
     return list(zip(histories, bests))
 
-# %% ../nbs/15_stacked.ipynb #c017
+# %% ../nbs/15_stacked.ipynb #c016
 def run_stacked(
     method, dataset="builtin",
     seeds=range(8),

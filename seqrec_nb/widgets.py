@@ -371,7 +371,7 @@ def play_soft_labels():
         end = p["anchor"] + .8 * p["push"]
         with fig.batch_update():
             fig.data[0].x, fig.data[0].y = names, weight
-            fig.data[1].x, fig.data[1].y = [1., end[0].item()], [0., end[1].item()]
+            fig.data[1].x, fig.data[1].y = ([1., end[0].item()], [0., end[1].item()]) if p["push"].norm() > 1e-3 else ([], [])
             fig.data[2].x, fig.data[2].y = torch.stack([p["anchor"], p["negative"], p["turned"]]).T.numpy()
         t = p["turned"]
         where = f"The turned negative is at {torch.rad2deg(torch.atan2(t[1], t[0])).abs():.0f} degrees, cosine {t[0]:.2f} with the anchor" if t.norm() > 1e-3 else "Anchor and negative cancel: the turned negative has no direction"
@@ -412,7 +412,7 @@ def play_epochs(folder=None):
     top = max(d.max() for rows in runs.values() for r in rows for d in densities(r, edges).values())
     fig = canvas("similarity with the anchor", xaxis=dict(title="inner product", range=[edges[0], edges[-1]]), yaxis=dict(title="density", range=[0, top]))
     for n, colour in SIDES.items(): fig.add_scatter(name={"hard": "turned negatives"}.get(n, f"{n}s"), mode="lines", line=dict(color=colour, shape="hvh", dash={"negative": "dot"}.get(n, "solid")), fill="tozeroy")
-    fig.update_layout(showlegend=True)
+    fig.update_layout(showlegend=True, legend=dict(x=.01, y=.99))
     epoch, run = choice("epoch", [r["epoch"] for r in runs[first]], runs[first][-1]["epoch"]), choice("run", list(runs), first, drop=True)
     def draw(fig, run, epoch):
         row = min(runs[run], key=lambda r: abs(r["epoch"] - epoch))
@@ -578,9 +578,10 @@ def attack_path(
 def play_attack():
     "Inner steps of ATSRec's attack on a tiny item table."
     import ipywidgets as W
-    fig = canvas("loss", "how far each item is moved", "singular values", height=320, xaxis=dict(title="step", range=[-.4, 8.4]), yaxis=dict(rangemode="tozero"), xaxis2=dict(title="item; low numbers follow most often"), yaxis3=dict(range=[0, 1.05]))
+    fig = canvas("loss", "how far each item is moved", "singular values, before (grey) and now", height=320, xaxis=dict(title="step", range=[-.4, 8.4]), yaxis=dict(rangemode="tozero"), xaxis2=dict(title="item; low numbers follow most often"), yaxis3=dict(range=[0, 1.05]))
     fig.add_scatter(mode="lines", line_color="#bbbbbb", row=1, col=1); fig.add_scatter(mode="lines+markers", line_color=RED, row=1, col=1)
     fig.add_bar(marker_color=BLUE, row=1, col=2); fig.add_bar(marker_color="#bbbbbb", name="before", row=1, col=3); fig.add_bar(marker_color=ORANGE, name="now", row=1, col=3)
+    fig.data[3].x = fig.data[4].x = np.arange(1, 9)
     fig.data[3].y = attack_path(1., .3)["spectrum"][0].numpy()
     size = tiny_table()[0].detach().norm().item()
     def draw(fig, step, eps, eta):
