@@ -663,6 +663,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                 'seqrec_nb.runs._run': ('runs.html#_run', 'seqrec_nb/runs.py'),
                                 'seqrec_nb.runs._short': ('runs.html#_short', 'seqrec_nb/runs.py'),
                                 'seqrec_nb.runs._source': ('runs.html#_source', 'seqrec_nb/runs.py'),
+                                'seqrec_nb.runs._store': ('runs.html#_store', 'seqrec_nb/runs.py'),
                                 'seqrec_nb.runs.address': ('runs.html#address', 'seqrec_nb/runs.py'),
                                 'seqrec_nb.runs.attach': ('runs.html#attach', 'seqrec_nb/runs.py'),
                                 'seqrec_nb.runs.code_version': ('runs.html#code_version', 'seqrec_nb/runs.py'),

@@ -106,7 +106,7 @@ def item_maps(objective:Objective, ds:Dataset)->dict[str, Tensor]:
     sample = pools(ds, cold=int(count.max()), most=3000)["cold"]
     whole = extent(E[1:])
     return {"condensation": torch.tensor([[a / b for a, b in zip(extent(E[i]), whole)] for i in pool.values()]),
-            **{f"{name}.xy": umap(E[i]) for name, i in pool.items()}, "map.items": sample.int(), "map.xy": umap(E[sample]), "map.count": count[sample].int()}
+            **{f"{name}.xy": umap(E[i]) for name, i in pool.items()}, "map.xy": umap(E[sample]), **{f"map.{name}": x.short() if x.max() < 2**15 else x.int() for name, x in (("items", sample), ("count", count[sample]))}}
 
 # %% ../nbs/13_analyse.ipynb #c020
 def lengths_in_clusters(cluster:Tensor, length:Tensor, clusters:int, longest:int=60)->Tensor: # [U], [U] -> [K,longest+1] users of each length; the last column: so many items or more

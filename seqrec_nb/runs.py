@@ -85,7 +85,13 @@ def load_run(path)->Run:
     "One run file. Raises `ValueError` where the file is not one."
     tensors, about = load_tensors(path)
     if about.get("kind") != "run": raise ValueError(f"{path} holds no run")
+    if isinstance(h := about["history"], dict): about["history"] = [{k: v for k, v in zip(h, row) if v is not None} for row in zip(*h.values())]
     return Run(Path(path), about, tensors)
+
+def _store(path, tensors:dict, about:dict):
+    "A run's file, its history by columns: half the size, since no name is repeated."
+    h = about["history"]
+    save_tensors(path, tensors, about | {"history": {k: [r.get(k) for r in h] for k in dict.fromkeys(k for r in h for k in r)}})
 
 def find_runs(folder=None, **which)->list[Run]: # such as dataset="beauty", method="sasrec", or any other part of a run's row
     "Stored runs, yours and the published ones, or those of one folder, whose row agrees with `which`; of a run that was repeated, the latest."
@@ -187,11 +193,11 @@ def _run(method, dataset, seed, epochs, patience, batch_size, lr, max_len, rows,
     about |= {"code": code, "device": device_name(device), "torch": torch.__version__, "threads": torch.get_num_threads(), "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
               "seconds": sum(h["seconds"] + h["valid_seconds"] for h in history), "trained": trained, "history": [{k: _short(v) for k, v in h.items()} for h in history], "best": {"epoch": best.epoch, "value": best.value}}
     if keep_weights and trained: save_tensors(path.with_suffix(".weights"), objective.state_dict(), about | {"kind": "weights"})
-    save_tensors(path, {"ranks": r.to(torch.int16 if ds.n_items < 2**15 else torch.int32)}, about)
+    _store(path, {"ranks": r.to(torch.int16 if ds.n_items < 2**15 else torch.int32)}, about)
     checkpoint.unlink(missing_ok=True)
     return attach(load_run(path), keep, ds, method) if keep else load_run(path)
 
-def _short(v): return [_short(x) for x in v] if isinstance(v, list) else v if isinstance(v, int) else float(f"{v:.7g}")
+def _short(v): return [_short(x) for x in v] if isinstance(v, list) else v if isinstance(v, int) else float(f"{v:.5g}")
 
 def _defaults(method)->dict: # the method's own settings and their defaults, without the dataset and max_len, which is the protocol's
     return {n: p.default for n, p in list(inspect.signature(method).parameters.items())[1:] if p.default is not p.empty and n != "max_len"}
@@ -263,17 +269,18 @@ def attach(
     with torch.no_grad(): tensors = keep(load_model(run, ds, method), ds)
     if taken := set(tensors) & (set(run.tensors) - set(kept.get(name, {}).get("tensors", ()))): raise ValueError(f"{run.path.stem} has {', '.join(sorted(taken))} already; give what {name} returns other names")
     old = {k: v for k, v in run.tensors.items() if k not in kept.get(name, {}).get("tensors", ())}
-    save_tensors(run.path, {**old, **tensors}, run.about | {"kept": {**kept, name: {"tensors": sorted(tensors), "code": code_version()}}})
+    _store(run.path, {**old, **tensors}, run.about | {"kept": {**kept, name: {"tensors": sorted(tensors), "code": code_version()}}})
     return load_run(run.path)
 
 # %% ../nbs/12_runs.ipynb #c030
 def publish(run:Run, folder=None)->Path: # where it is now
     "Copy a run, without its weights, to where all can see it. Raises `ValueError` for a run of code that was not committed, or of more than 100 KB."
     if not run.about["code"].isalnum(): raise ValueError(f"{run.path.stem} was made by code {run.about['code']}, which is no single commit: commit first, then run it again")
-    if run.path.stat().st_size > 100_000: raise ValueError(f"{run.path.stem} has {run.path.stat().st_size:,} bytes; 100,000 is the most for a file to commit")
     to = Path(folder or published_dir())/run.path.name
-    save_tensors(to, *load_tensors(run.path))
-    return to
+    new = to.with_suffix(".new")
+    _store(new, run.tensors, run.about)
+    if (size := new.stat().st_size) > 100_000: new.unlink(); raise ValueError(f"{run.path.stem} has {size:,} bytes; 100,000 is the most for a file to commit")
+    return new.replace(to)
 
 # %% ../nbs/12_runs.ipynb #c033
 def _row_of(call): return run(**call, progress=False).row()        # in another process

@@ -28,14 +28,14 @@ def calls(dataset:str="beauty")->dict[str, dict]: # name -> arguments of `run`
     return {"ICLRec": dict(method=iclrec, **ICLREC[dataset]), "S4Rec": base, "S4Rec w/o GR": base | ABLATIONS["S4Rec w/o GR"]}
 
 def clusters_of_users(objective:Objective, ds:Dataset, k:int=128)->dict[str, Tensor]:
-    """How many users of each cluster have a history of each length (`"cluster.lengths"` [K,T]): S4Rec's by its prototypes, ICLRec's by its K-means; and by a new K-means with `k` clusters, the same for all (`"refit.lengths"` [k,T]); the users' kind (`"head"` [U])."""
+    """How many users of each cluster have a history of each length (`"cluster.lengths"` [K,T]): S4Rec's by its prototypes, ICLRec's by its K-means; and by a new K-means with `k` clusters, the same for all (`"refit.lengths"` [k,T]); the users' kind (`"head"`, a bit each)."""
     z = represent_all(objective, user_rows(ds, max_len=objective.encoder.max_len), objective.intent)
     users = user_rows(ds, max_len=objective.encoder.max_len).user
     if hasattr(objective, "kmeans"): mu, own = objective.kmeans.intents(), objective.kmeans.assign(z)
     else: mu, own, _, _ = objective.assign(objective.unit(z))
     n = ds.lengths[users]
     refit = KMeans(k, z.shape[1]).fit(z).assign(z)
-    return {"cluster.lengths": lengths_in_clusters(own, n, len(mu)).short(), "refit.lengths": lengths_in_clusters(refit, n, k).short(), "head": longest(ds.lengths).to(torch.uint8)}
+    return {"cluster.lengths": lengths_in_clusters(own, n, len(mu)).short(), "refit.lengths": lengths_in_clusters(refit, n, k).short(), "head": torch.from_numpy(np.packbits(longest(ds.lengths).numpy()))}
 
 # %% ../../nbs/42_s4rec.ipynb #c007
 def head_boxes(runs:dict[str, Run|None], what:dict[str, str], kind:str="cluster", share:float=.2): # a matplotlib figure; `kind`: 'cluster', the model's own, or 'refit', a new K-means of 128
@@ -54,7 +54,7 @@ def head_and_tail(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib
     "HR@5 and NDCG@5 of head and tail users."
     fig, axes = panels(2)
     known = {n: r for n, r in runs.items() if r}
-    head = next((r.tensors["head"].bool() for r in known.values() if "head" in r.tensors), None)
+    head = next((torch.from_numpy(np.unpackbits(r.tensors["head"].numpy(), count=len(r.ranks))).bool() for r in known.values() if "head" in r.tensors), None)
     if head is None: blank(axes[0], "; ".join(what.values()) + ", then attach(..., clusters_of_users)"); axes[1].axis("off"); return fig
     for ax, metric, f in zip(axes, ("HR@5", "NDCG@5"), (hit_rate, ndcg)):
         for i, (n, r) in enumerate(known.items()):
