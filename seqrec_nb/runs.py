@@ -7,7 +7,7 @@ __all__ = ['runs_dir', 'published_dir', 'code_version', 'address', 'Run', 'load_
            'run', 'told', 'device_name', 'load_model', 'attach', 'publish', 'study', 'summary']
 
 # %% ../nbs/12_runs.ipynb #c002
-import ast, hashlib, importlib, inspect, json, os, platform, re, subprocess, sys, time
+import ast, gzip, hashlib, importlib, inspect, json, os, platform, re, subprocess, sys, time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
@@ -279,6 +279,7 @@ def publish(run:Run, folder=None)->Path: # where it is now
     to = Path(folder or published_dir())/run.path.name
     new = to.with_suffix(".new")
     _store(new, run.tensors, run.about)
+    new.write_bytes(gzip.compress(new.read_bytes(), mtime=0))
     if (size := new.stat().st_size) > 100_000: new.unlink(); raise ValueError(f"{run.path.stem} has {size:,} bytes; 100,000 is the most for a file to commit")
     return new.replace(to)
 

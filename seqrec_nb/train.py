@@ -7,14 +7,14 @@ __all__ = ['Objective', 'NextItem', 'plain_step', 'adversarial_step', 'fast_cpu'
            'save_tensors', 'load_tensors', 'save_checkpoint', 'load_checkpoint', 'train']
 
 # %% ../nbs/10_train.ipynb #c002
-import contextlib, ctypes, json, os, time
+import contextlib, ctypes, gzip, json, os, time
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load as load_bytes, save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -256,6 +256,10 @@ def load_tensors(path)->tuple[dict[str, Tensor], dict]: # tensors, description
     "What `save_tensors` wrote. Raises `FileNotFoundError`, and `ValueError` for a file that is something else."
     if not Path(path).is_file(): raise FileNotFoundError(f"there is no file {path}")
     try:
+        with open(path, "rb") as f: packed = f.read(2) == b"\x1f\x8b"                  # gzip: a run that was published
+        if packed:
+            raw = gzip.decompress(Path(path).read_bytes())
+            return load_bytes(raw), json.loads(json.loads(raw[8:8 + int.from_bytes(raw[:8], "little")])["__metadata__"]["about"])
         with safe_open(path, "pt") as f: return {k: f.get_tensor(k) for k in f.keys()}, json.loads(f.metadata()["about"])
     except Exception as e: raise ValueError(f"{path} is not a file of this library, or it is damaged ({type(e).__name__}: {e})") from e
 
