@@ -139,7 +139,7 @@ def small_model(
     threads, ds = torch.get_num_threads(), builtin()[0]
     torch.set_num_threads(1)
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(), torch.enable_grad():   # whoever asks first may be in a block without gradients
             torch.manual_seed(seed)
             r = rows(ds, max_len=20)
             t = Training(method(ds, max_len=20, dim=32, layers=1, p=.1, **settings), r[torch.arange(0, len(r), every)], 128, lr=3e-3)
