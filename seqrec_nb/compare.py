@@ -77,7 +77,7 @@ def stored(
     dataset:str="beauty",
     folder=None,             # default: the published runs
 )->list[Run]:
-    "The stored runs that a call describes, of any seed, however long they were trained."
+    "The stored runs that a call describes, of any seed, however long they were trained: by seed, of one seed the latest first."
     method, usual = call["method"], {k: inspect.signature(run).parameters[k].default for k in ("rows", "step", "batch_size", "lr", "max_len", "weight_decay", "select", "seen_score")}
     usual |= {n: p.default for n, p in list(inspect.signature(method).parameters.items())[1:] if p.default is not p.empty and n != "max_len"}
     text = lambda v: address(v) if callable(v) else v
@@ -86,7 +86,8 @@ def stored(
     def same(r): # a setting that a run does not name came later, with a default that is how it was before
         has = r.about["settings"] | r.about["protocol"]
         return (starts is None or has.get("start") in starts) and all(has.get(k, usual.get(k)) == v for k, v in {**usual, **given}.items())
-    return [r for r in find_runs(folder or published_dir(), dataset=dataset, method=method.__qualname__) if same(r)]
+    found = [r for r in find_runs(folder or published_dir(), dataset=dataset, method=method.__qualname__) if same(r)]
+    return sorted(sorted(found, key=lambda r: r.about["finished"], reverse=True), key=lambda r: r.about["seed"])
 
 # %% ../nbs/29_baselines.ipynb #c012
 def make(call:dict, **kw)->Run: # `kw`: further arguments of `run`, such as dataset, seed, folder
@@ -102,12 +103,12 @@ def beside(
     metric:tuple=("HR@5", "NDCG@5", "HR@10", "NDCG@10"),
     counter:str="decayed transitions", # the row that the others are held against
 )->pd.DataFrame:
-    """A row for each system, the counters first: figures (mean over seeds), the 95% interval of the last one over the users of the first seed, the published range of the first two and how far the run is from it (0: within), and whether it is below the counter."""
+    """A row for each system, the counters first: figures (mean over runs; a seed may have been run more than once), the 95% interval of the last one over the users of the first seed, the published range of the first two and how far the run is from it (0: within), and whether it is below the counter."""
     printed, rows, by = reported(dataset), {}, metric[-1]
     for name, r in runs.items():
         figures = pd.DataFrame([x.metrics() for x in r]).mean()
         low, high = interval(r[0].ranks, by)
-        row = {m: figures[m] for m in metric} | {f"{by} from": low, f"{by} to": high, "seeds": len(r), "trained": bool(r[0].about["history"]), "best epoch": r[0].about["best"]["epoch"], "s/epoch": r[0].row()["s/epoch"]}
+        row = {m: figures[m] for m in metric} | {f"{by} from": low, f"{by} to": high, "seeds": len({x.about["seed"] for x in r}), "trained": bool(r[0].about["history"]), "best epoch": r[0].about["best"]["epoch"], "s/epoch": r[0].row()["s/epoch"]}
         for m in metric[:2]:
             p = printed.loc[(names[name], m)] if (names.get(name), m) in printed.index else None
             row[f"published {m}"] = "" if p is None else f"{p.low:.4f}" if p.low == p.high else f"{p.low:.4f} to {p.high:.4f}"
