@@ -56,7 +56,8 @@ class _ChunkedCE(torch.autograd.Function):
     "Cross-entropy over the rows of `table`, forward and gradients in one pass over chunks of positions. A position may have several targets, each with its weight."
     @staticmethod
     def forward(h, table, target, weight, chunk, with_grad):             # target, weight: [M,k]
-        weight = (weight * (target > 0)).to(h.dtype)
+        n, weight = len(h), (weight * (target > 0)).to(h.dtype)
+        h, target, weight = (F.pad(x, (0, 0, 0, -n % min(chunk, 64))) for x in (h, target, weight))   # oneDNN compiles a product anew for each size, and keeps the code
         count = (target > 0).any(1).to(h.dtype).sum().clamp_min(1)
         loss, gh, gt = h.new_zeros(()), torch.empty_like(h), torch.zeros_like(table)
         for i in range(0, len(h), chunk):
@@ -70,7 +71,7 @@ class _ChunkedCE(torch.autograd.Function):
                 p.scatter_add_(1, t, -w / total[:, None].clamp_min(1e-30))      # d loss / d score = softmax - label, times the weight
                 gh[i:i + chunk] = (p @ table) * total[:, None]
                 gt.addmm_(p.T, part * total[:, None])
-        return loss / count, gh.div_(count), gt.div_(count)
+        return loss / count, gh[:n].div_(count), gt.div_(count)
     @staticmethod
     def setup_context(ctx, inputs, output):
         ctx.mark_non_differentiable(*output[1:])
@@ -96,7 +97,7 @@ def cross_entropy(
     target = _columns(target)
     if weight is None: weight = torch.ones_like(target, dtype=h.dtype)
     if weight.shape != target.shape: raise ValueError(f"targets of shape {tuple(target.shape)} but weights of {tuple(weight.shape)}: one each")
-    return _ChunkedCE.apply(h, table, target, weight.detach(), chunk or max(16, (3_000_000 if h.device.type == "cpu" else 50_000_000) // len(table)), torch.is_grad_enabled())[0]
+    return _ChunkedCE.apply(h, table, target, weight.detach(), chunk or max(64, round((3_000_000 if h.device.type == "cpu" else 50_000_000) / len(table) / 64) * 64), torch.is_grad_enabled())[0]
 
 # %% ../nbs/05_losses.ipynb #c018
 def bpr(
