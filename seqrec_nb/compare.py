@@ -132,10 +132,10 @@ def claim(
     if not runs: return f"{said}**Here: not run yet**; `{command(call, dataset)}` does it."
     got = pd.DataFrame([r.metrics() for r in runs]).mean()
     off = {m: got[m] / v - 1 for m, v in want.items()}
-    worst = min(off.values())
+    worst, within = min(off.values()), [m for m in metric if interval(runs[0].ranks, m)[0] <= want[m] <= interval(runs[0].ranks, m)[1]]
     how = "reached" if worst >= 0 else "missed, by less than 10%" if worst >= -.1 else "**missed by more than 10%**"
     made = f"{len(runs)} seed{'s' * (len(runs) > 1)}, best epoch {', '.join(str(r.about['best']['epoch']) for r in runs)} of {', '.join(str(len(r.history)) for r in runs)}, code {', '.join(sorted({r.about['code'] for r in runs}))}"
-    return f"{said}Here: {', '.join(f'{m} {got[m]:.4f} ({off[m]:+.0%})' for m in metric)}, {how} ({made})."
+    return f"{said}Here: {', '.join(f'{m} {got[m]:.4f} ({off[m]:+.1%})' for m in metric)}, {how} ({made})." + (f" The 95% interval over users holds the published {' and '.join(within)}." if within else "")
 
 # %% ../nbs/29_baselines.ipynb #c024
 def trials(

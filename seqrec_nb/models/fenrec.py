@@ -57,7 +57,7 @@ class FENRecLosses:
         f = self.fenrec
         if not self.is_hard(): return super().contrast(a, b, label, *further)          # Eq. 5
         label = (f.label if label is None else label) if f.masked else None
-        return hard_contrast(a, b, label, f.negatives, f.mix, f.mu, self.tau, f.tau2, f.m, f.margin == "added", f.m_on_hard, f.m_on_noise)   # Eq. 9-15
+        return hard_contrast(a, b, label, f.negatives, f.mix, f.mu, self.tau, f.tau2, f.m, f.margin == "added", f.m_on_hard, f.m_on_noise)   # Eq. 9-10, 13-15
 
 # %% ../../nbs/34_fenrec.ipynb #c039
 def with_fenrec(
@@ -136,7 +136,7 @@ ABLATIONS = {                                           # rows of the paper's Ta
 
 # %% ../../nbs/34_fenrec.ipynb #c060
 def plugged(method): # a method (dataset, **settings) -> Contrast
-    "The method with FENRec's losses, and with both's settings."
+    "The method with FENRec's losses, and with the settings of both."
     own = {n: p for n, p in inspect.signature(with_fenrec).parameters.items() if n not in ("objective", "kind")}
     base = dict(inspect.signature(method).parameters)
     if both := set(own) & set(base): raise ValueError(f"{method.__name__} has settings named {', '.join(sorted(both))} too: write the method out, with other names for them")

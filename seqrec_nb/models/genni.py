@@ -18,7 +18,7 @@ from .sasrec import sasrec
 from ..samplers import adjusted_alpha, candidates, growing_beta, model_negatives
 from ..train import NextItem
 
-# %% ../../nbs/30_genni.ipynb #c024
+# %% ../../nbs/30_genni.ipynb #c027
 class Hardness(nn.Module):
     "The settings of GenNi's sampler, and what changes of them while training: $\\alpha$, and the loss it was last adjusted by."
     def __init__(self,
@@ -46,7 +46,7 @@ class Hardness(nn.Module):
         self.alpha.copy_(adjusted_alpha(self.alpha, loss, self.previous, self.pace, self.high))                          # Section 3.4
         self.previous.copy_(loss)
 
-# %% ../../nbs/30_genni.ipynb #c026
+# %% ../../nbs/30_genni.ipynb #c029
 class Generated:
     "Makes of a `NextItem` objective one whose negatives the model proposes. To stand before it: `class Mine(Generated, Contrast)`, or `generated(objective)`."
     def prepare(self, batch, generator=None):
@@ -88,7 +88,7 @@ def generated(
     objective.__class__ = _kind(type(objective))
     return objective
 
-# %% ../../nbs/30_genni.ipynb #c028
+# %% ../../nbs/30_genni.ipynb #c031
 def genni(
     ds:Dataset,
     alpha:float=2.5,           # how hard; 0: uniform
@@ -108,7 +108,7 @@ def genni(
     base = sasrec(ds, loss, max_len, dim, layers, heads, p) if start is None else s3rec(ds, start, loss, max_len)
     return generated(base, k, reduce, alpha=alpha, beta=beta, growing=growing, adjust=adjust, pace=pace, exclude=exclude, per=per)
 
-# %% ../../nbs/30_genni.ipynb #c048
+# %% ../../nbs/30_genni.ipynb #c051
 GENNI = {"beauty": dict(alpha=2.5), "sports": dict(alpha=2.5), "toys": dict(alpha=2.5), "yelp": dict(alpha=4.4)}   # Sports and Toys: unpublished, said to be similar; to be chosen among TRIALS
 GENNI_BPR = {name: dict(loss="bpr", alpha=2.2) for name in GENNI}                                                   # published for Beauty
 GENNI_AUTHORS = dict(seen_score="0")    # no code; the evaluator of the S3-Rec family
