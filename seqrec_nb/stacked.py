@@ -37,7 +37,7 @@ class Stack:
     "Trainings of one objective that differ in their parameters, buffers and generators alone: their seeds, or settings that are buffers, such as GenNi's `alpha`."
     def __init__(self, trainings:list[Training]):
         first, o = trainings[0], trainings[0].objective
-        if any(t.about != first.about or type(t.objective) is not type(o) or t.epoch != first.epoch for t in trainings): raise ValueError("these trainings differ in more than their seed: make them alike, and equally far")
+        if any({**t.about, "seed": first.seed} != first.about or type(t.objective) is not type(o) or t.epoch != first.epoch for t in trainings): raise ValueError("these trainings differ in more than their seed: make them alike, and equally far")
         if first.step is not plain_step: raise ValueError("only plain steps can be stacked: run the others in processes, `study(..., jobs=)`")
         if type(o).on_epoch is not Objective.on_epoch: raise ValueError(f"{type(o).__name__} keeps what it learns outside of its parameters, in `on_epoch`: run the seeds in processes, `study(..., jobs=)`")
         self.trainings, self.loss = trainings, _Loss(o)

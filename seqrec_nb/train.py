@@ -45,7 +45,9 @@ class Objective(nn.Module):
 
     def weight(self, term:str)->float:
         w = self.weights.get(term, 1.)
-        return w(self.epoch) if callable(w) else w
+        w = w(self.epoch) if callable(w) else w
+        if not w >= 0: raise ValueError(f"the weight of {term} is {w}: 0 or more. To work against a term, reverse its gradient (seqrec_nb.adversary)")
+        return w
     def total(self, terms:dict[str, Tensor])->Tensor:
         "The weighted sum that is minimised. Raises `KeyError` for a weight whose term does not exist."
         if stray := set(self.weights) - set(terms): raise KeyError(f"weights name {', '.join(sorted(stray))}, but the terms are {', '.join(terms)}")
@@ -154,16 +156,20 @@ class Training:
         seed:int=0,              # of the order of rows and of negatives; initial weights and dropout follow torch.manual_seed
     ):
         if not len(rows): raise ValueError("there are no rows to train on: a user needs four items or more to give one")
-        self.objective, self.rows, self.batch_size, self.step, self.epoch = objective.to(rows.device), rows, batch_size, step, 0
+        if not lr > 0 or not weight_decay >= 0: raise ValueError(f"lr={lr}, weight_decay={weight_decay}: a learning rate above 0, and a decay of 0 or more")
+        self.objective, self.rows, self.batch_size, self.step, self.seed, self.epoch = objective.to(rows.device), rows, batch_size, step, seed, 0
         self.opt = torch.optim.Adam(objective.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
         self.generator = torch.Generator(rows.device).manual_seed(seed)
         self.note = None         # anything JSON can hold; a checkpoint keeps it, and resuming brings back the first one
         objective.setup(rows)
+        objective.item_ids = rows.ds.item_ids    # whoever asks the model compares
 
     @property
     def about(self)->dict: # what a checkpoint must agree on
         g = self.opt.param_groups[0]
-        return {"rows": len(self.rows), "batch_size": self.batch_size, "lr": g["lr"], "weight_decay": g["weight_decay"], "step": _step_name(self.step)}
+        o, loss = self.objective, getattr(self.objective, "loss", None)
+        return {"rows": len(self.rows), "batch_size": self.batch_size, "lr": g["lr"], "weight_decay": g["weight_decay"], "step": _step_name(self.step), "seed": self.seed, "objective": type(o).__name__,
+                **({"loss": _step_name(loss)} if loss else {}), "weights": {n: w if isinstance(w, (int, float)) else _step_name(w) for n, w in sorted(o.weights.items())}}
 
 def fit(
     training:Training,
@@ -303,6 +309,7 @@ def train(
     report=None,                # what is told all rows so far: before the first epoch, and after each one, once its checkpoint is written. Training waits for it
 )->tuple[list[dict], Best]:     # a row per epoch; the best epoch, whose weights the objective now has
     "Train until the validation figure has not risen for `patience` epochs, and keep the best epoch. Continues from `checkpoint`."
+    if epochs < 1 or patience < 1: raise ValueError(f"epochs={epochs}, patience={patience}: 1 or more")
     best, history = Best(patience), []
     if checkpoint and Path(checkpoint).exists():
         history = load_checkpoint(checkpoint, training, best)

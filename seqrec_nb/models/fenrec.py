@@ -81,6 +81,8 @@ def with_fenrec(
         raise ValueError(f"{type(objective).__name__} has no method `contrast` to replace: give a `Contrast`, such as icsrec(ds) or duorec(ds)")
     for name, value, known in (("margin", margin, ("multiplied", "added")), ("label_position", label_position, ("true", "first"))):
         if value not in known: raise ValueError(f"{name}={value!r}: one of {', '.join(known)}")
+    for name, value, good in (("gamma", gamma, gamma >= 0), ("mix", mix, 0 <= mix <= 1), ("mu", mu, mu >= 0), ("tau2", tau2, tau2 > 0), ("noise", noise, noise >= 0), ("warmup", warmup, warmup >= 0)):
+        if not good: raise ValueError(f"{name}={value}: {'from 0 to 1' if name == 'mix' else 'above 0' if name == 'tau2' else '0 or more'}")
     if noise and objective.represent not in ("last", "mean", "mean of slots"):
         raise ValueError(f"noise is made for views of the encoder's width, not for represent={objective.represent!r}: noise=0.")
     objective.fenrec = SimpleNamespace(gamma=gamma, hard=hard, warmup=warmup, mix=mix, mu=mu, tau2=tau2, m=m, noise=noise, masked=masked,

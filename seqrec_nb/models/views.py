@@ -55,6 +55,7 @@ class Contrast(NextItem):
     ):
         super().__init__(encoder, weights=weights, **next_item)
         if represent not in REPRESENT: raise ValueError(f"represent={represent!r}: one of {', '.join(REPRESENT)}")
+        if not tau > 0: raise ValueError(f"tau={tau}: a temperature is above 0")
         self.operator, self.represent, self.tau, self.full = operator, represent, tau, full
 
     def views(self, batch:Batch, generator=None): # two pairs (items [B,W], length [B])
