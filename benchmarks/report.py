@@ -82,6 +82,10 @@ def growth(t):
             ranking = curve == "ranking"
             yield markdown(heads[curve] + (["s for 2,000 users"] if ranking else ["ms a step", "s an epoch", "s before the first"]) + ["MB"],
                 [[cell(r, c) for c in heads[curve]] + ([n(r.epoch)] if ranking else [n(r.step * 1000), n(r.epoch), n(r.setup)]) + [n(r.memory, 4)] for r in g.itertuples()])
+            if curve == "items" and (most := g[g["items"] == g["items"].max()].set_index("loss").step).size == 4:
+                full, others = most["full softmax"], most.drop("full softmax")
+                yield (f"With {g['items'].max():,} items a step of the full softmax takes {full / others.max():.0f} to {full / others.min():.0f} times as long as one with sampled items: it scores every item at every position. "
+                       "From some 100,000 items on a sampled softmax or GenNi's pre-selection takes its place. What they still pay for each item is Adam's pass over the whole table.\n")
 
 def main(folder=HERE):
     results = latest(folder/"results.tsv", ["system", "data", "machine", "threads"])

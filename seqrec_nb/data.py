@@ -147,7 +147,7 @@ def save_dataset(ds:Dataset, path):
     save_file({k: x.cpu().contiguous() for k in ("items", "offsets", "attributes") if (x := getattr(ds, k)) is not None}, path, metadata={"dataset": text})
 
 def read_dataset(path)->Dataset:
-    "What `save_dataset` wrote. Raises `DataError` for any other file."
+    "What `save_dataset` wrote; the interactions stay in the file and are mapped into memory, so that more of them than fit can be read. Raises `DataError` for any other file."
     if not Path(path).is_file(): raise DataError(f"{path}: there is no such file")
     try:
         with safe_open(path, "pt") as f: about, tensors = json.loads(f.metadata()["dataset"]), {k: f.get_tensor(k) for k in f.keys()}

@@ -56,7 +56,7 @@ class S4Rec(Contrast):
         clusters:int=128,           # K
         intents:str="online",       # 'online': prototypes learned by gradient; 'kmeans': centroids
         represent:str="mean",       # z, of `REPRESENT`: 'mean', 'last' or 'mean of slots'
-        normalise:str="all",        # vectors and intents scaled to length 1: in 'all' terms, for the cluster 'scores' alone, or 'none', as printed
+        normalise:str="all",        # vectors and intents scaled to length 1: in 'all' terms; where they meet 'intents' or the classifier, but not in the contrast of views; for the cluster 'scores' alone; or 'none', as printed
         tau1:float=.1, tau2:float=1., tau3:float=1., # temperatures of clusters, views, distillation
         eps:float=.05, rounds:int=3, # of Sinkhorn-Knopp
         own:str="p",                # a row's own intent: the largest of 'p' or of 'q'
@@ -71,7 +71,7 @@ class S4Rec(Contrast):
         weights = dict(clusters=.01 * (intents == "online"), views=.1, distillation=.1, head=1.) | (weights or {})
         super().__init__(encoder, operator, represent, tau2, weights, **next_item)
         if represent == "all slots": raise ValueError("represent='all slots' is as wide as L intents: 'mean', 'last' or 'mean of slots'")
-        for name, value, known in (("intents", intents, ("online", "kmeans")), ("normalise", normalise, ("all", "scores", "none")), ("own", own, ("p", "q"))):
+        for name, value, known in (("intents", intents, ("online", "kmeans")), ("normalise", normalise, ("all", "intents", "scores", "none")), ("own", own, ("p", "q"))):
             if value not in known: raise ValueError(f"{name}={value!r}: one of {', '.join(known)}")
         if intents == "kmeans" and (weights["clusters"] or own == "q"):
             raise ValueError("K-means learns nothing by gradient and has no q: intents='kmeans' goes with alpha=0 and own='p'")
@@ -85,7 +85,7 @@ class S4Rec(Contrast):
 
     encode = ICLRec.encode                                                                       # all positions, and each row as one vector
     def on(self, *terms:str)->bool: return any(self.weight(t) for t in terms)
-    def unit(self, x:Tensor)->Tensor: return F.normalize(x, dim=1) if self.normalise == "all" else x
+    def unit(self, x:Tensor)->Tensor: return F.normalize(x, dim=1) if self.normalise in ("all", "intents") else x
 
     def setup(self, rows):
         super().setup(rows)
@@ -113,8 +113,9 @@ class S4Rec(Contrast):
         if self.on("clusters", "views", "distillation"): mu, own, score, q = self.assign(z)
         if self.on("clusters"): out["clusters"] = assignment_loss(q, score, self.tau1)           # Eq. 8
         if self.on("views", "distillation"):
-            a, b = map(self.unit, self.encode_views(batch))
-            out["views"] = self.contrast(a, b, None, *((mu, own) if self.intent_negatives else ()))
+            views = self.encode_views(batch)
+            a, b = map(self.unit, views)
+            out["views"] = self.contrast(*(views if self.normalise == "intents" else (a, b)), None, *((mu, own) if self.intent_negatives else ()))
             out["distillation"] = distillation(mu[own], a, b, tau=self.tau3, stop=self.stop_teacher)      # Eq. 15-16
         if self.on("head"): out["head"] = adversarial_loss(self.classifier, z, self.head[batch.user])     # Eq. 17
         return out                                                                               # Eq. 18 is their weighted sum
