@@ -26,7 +26,8 @@ def histograms(run:Run|None, epochs:tuple=(5, 25, 50), bins:int=50, what:str="")
     edges = np.linspace(min(q[1] for q in every), max(q[-2] for q in every), bins + 1)         # all but the outermost hundredth
     for ax, (e, g) in zip(axes, groups.items()):
         for k, q in g.items(): ax.stairs(density(q, edges), edges, fill=True, alpha=.45, color=KINDS[k], label=f"{k}, median {q[len(q) // 2]:.1f}")
-        ax.set(title=f"epoch {e}" if g else f"epoch {e}: none, the run ended before", xlabel="inner product"); ax.legend(frameon=False, fontsize=7)
+        ax.set(title=f"epoch {e}" if g else f"epoch {e}: none, the run ended before", xlabel="inner product")
+        if g: ax.legend(frameon=False, fontsize=7)
     axes[0].set_ylabel("density")
     return fig
 
@@ -41,7 +42,9 @@ def uniformity_against(runs:dict[str, Run], metric:str="NDCG@20"): # a matplotli
     points = pd.DataFrame({n: {"uniformity": r.tensors["geometry"][GEOMETRY.index("uniformity")].item(), metric: r.metrics()[metric]} for n, r in runs.items() if "geometry" in r.tensors}, index=["uniformity", metric]).T
     fig, (ax,) = panels(1, 6, 4)
     if points.empty: blank(ax, "attach(run, item_geometry) for stored runs"); return fig, points
+    reach = points.max() - points.min()
     for n, (x, y) in points.iterrows():
-        ax.plot(x, y, "o", color=COLOURS.get(n, OTHER)); ax.annotate(n, (x, y), xytext=(4, 3), textcoords="offset points", fontsize=7)
+        near = points[((points - (x, y)).abs() / reach < (.15, .06)).all(axis=1)]                  # neighbours: the lower one's name goes below
+        ax.plot(x, y, "o", color=COLOURS.get(n, OTHER)); ax.annotate(n, (x, y), xytext=(4, -9 if (near[metric] > y).any() else 3), textcoords="offset points", fontsize=7)
     ax.set(xlabel="uniformity of the item embeddings (lower: more even)", ylabel=f"test {metric}")
     return fig, points
