@@ -48,6 +48,7 @@ def smaller(call:dict)->dict: # arguments of `run`
 def baselines(dataset:str)->dict[str, tuple[dict, str|None]]: # name -> (arguments of `run`, the model's name in `reported`)
     "The systems of this part, each with its published settings for a dataset; for the built-in one Beauty's, made `smaller`."
     if dataset == "builtin": return {n: (smaller(call), None) for n, (call, _) in baselines("beauty").items()}
+    if dataset not in SASREC: raise ValueError(f"no settings are published for {dataset!r}, there are some for {', '.join(d for d in SASREC if d != 'builtin')}; for data of your own begin with baselines('builtin')")
     pre = lambda **kw: dict(method=s3rec_pretraining, **S3REC_PRETRAINING[dataset], **kw)
     return {
         "popularity": (dict(method=popularity), "PopRec"),

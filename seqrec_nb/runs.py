@@ -22,7 +22,7 @@ import seqrec_nb
 from .batches import user_rows
 from .data import DataError, Dataset, cache_dir, data_dir, load, registry, setting
 from .evaluate import metric_of, metrics, ranks, validation
-from .train import Best, Objective, Training, load_tensors, plain_step, save_tensors, train
+from .train import Best, NextItem, Objective, Training, load_tensors, plain_step, save_tensors, train
 
 # %% ../nbs/12_runs.ipynb #c005
 def runs_dir()->Path:
@@ -199,6 +199,8 @@ def _run(method, dataset, seed, epochs, patience, batch_size, lr, max_len, rows,
     validate = (lambda o: getattr(o, "epoch", 0)) if select == "last" else validation(user_rows(d, "valid", max_len), select, **ranking)
     if trained:
         training = Training(objective, rows(d, max_len=max_len), batch_size=batch_size, lr=lr, weight_decay=weight_decay, step=step, seed=seed)
+        t = training.rows
+        if isinstance(objective, NextItem) and (t.start + t.length > t.ds.offsets[t.user + 1] - 3).any(): raise ValueError(f"rows={stored_rows}: these rows have items to predict that are held out for validation and test")
         training.note = code
         history, best, *how = yield dict(training=training, validate=validate, epochs=epochs, patience=patience, checkpoint=checkpoint, progress=progress, label=f"{method.__qualname__} on {ds.name}", watch=watch, report=report)
         if how: about |= how[0]

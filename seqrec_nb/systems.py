@@ -18,6 +18,7 @@ from .models.sparseennet import SPARSEENNET, sparseennet
 def papers(dataset:str)->dict[str, tuple[dict, str|None]]: # name -> (arguments of `run`, the model's name in `reported`)
     "The five papers' systems, with their settings for a dataset; for the built-in one Beauty's, made `smaller`. SparseEnNet has none for Sports."
     if dataset == "builtin": return {n: (smaller(call), None) for n, (call, _) in papers("beauty").items()}
+    if dataset not in GENNI: raise ValueError(f"no settings are published for {dataset!r}, there are some for {', '.join(GENNI)}; for data of your own begin with papers('builtin')")
     calls = {
         "GenNi": (dict(method=genni, **GENNI[dataset]), "GenNi_SA"),
         "ATSRec": (dict(method=sasrec, loss="bce", **SASREC[dataset], **ATSREC[dataset]), "ATSRec"),
