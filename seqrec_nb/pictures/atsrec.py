@@ -65,5 +65,5 @@ def under_noise(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib f
     for n, r in known.items():
         y = r.tensors["noise"]
         a.plot(NOISE, y, "o-", color=COLOURS.get(n, "0.6"), label=n); b.plot(NOISE, y / y[0], "o-", color=COLOURS.get(n, "0.6"))
-    a.set(xlabel="share of random items", ylabel="test NDCG@10", ylim=(0, None)); b.set(xlabel="share of random items", ylabel="relative to no noise", ylim=(0, 1.05)); a.legend(frameon=False)
+    a.set(xlabel="share of random items", ylabel="test NDCG@10", ylim=(0, 1.15 * max(float(r.tensors["noise"].max()) for r in known.values()))); b.set(xlabel="share of random items", ylabel="relative to no noise", ylim=(0, 1.05)); a.legend(frameon=False)
     return fig
