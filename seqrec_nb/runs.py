@@ -178,7 +178,7 @@ def _run(method, dataset, seed, epochs, patience, batch_size, lr, max_len, rows,
     except ValueError: raise ValueError(f"rows={stored_rows}: settings that cannot be read back from a text; use numbers and texts") from None
     common = dict(epochs=epochs, patience=patience, batch_size=batch_size, lr=lr, max_len=max_len, rows=stored_rows, step=address(step), select=select, seen_score=seen_score,
                   **({"weight_decay": weight_decay} if weight_decay else {}))   # named only where there is one, so that runs stored before it could be chosen keep their key
-    about = {"kind": "run", "method": address(method), "dataset": ds.name, "data": _fingerprint(ds), "seed": seed, "settings": settings, "protocol": common, "device_type": torch.device(device).type, **_source(method), **_own_code(method, rows, step), **({"watch": address(watch)} if watch else {})}
+    about = {"kind": "run", "method": address(method), "dataset": ds.name, "data": _fingerprint(ds), "seed": seed, "settings": settings, "protocol": common, "device_type": torch.device(device).type, **_labels(ds), **_source(method), **_own_code(method, rows, step), **({"watch": address(watch)} if watch else {})}
     try: key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:8]
     except TypeError as e: raise TypeError(f"a run's settings must be numbers, texts, lists or None, so that they can be stored: {e}") from None
     stem = re.sub(r"[^\w.-]+", "_", f"{ds.name}-{method.__qualname__.lower()}-{seed}-{key}")
@@ -235,8 +235,9 @@ def _call(about:dict)->str: # what to type to make the run once more
     return f"run({', '.join([about['method'].split(':')[1], repr(about['dataset']), *(f'{k}={show(k, v)}' for k, v in given.items()), 'again=True'])})"
 
 def _fingerprint(ds)->str: # of the content, so that two datasets of one name are two
-    given = [ds.items, ds.offsets] + ([] if ds.attributes is None else [ds.attributes])
-    return hashlib.sha256(b"".join(x.cpu().numpy().tobytes() for x in given)).hexdigest()[:12]
+    return _digest(ds.items, ds.offsets)
+def _digest(*arrays)->str: return hashlib.sha256(b"".join(x.cpu().numpy().tobytes() for x in arrays)).hexdigest()[:12]
+def _labels(ds)->dict: return {} if ds.attributes is None else {"attributes": _digest(ds.attributes)}     # those given with the dataset
 
 def _source(method)->dict: # of a method that no module holds, such as one just typed into a notebook: its text, which is then part of what was run
     if method.__module__ != "__main__":
@@ -290,6 +291,7 @@ def load_model(
         if run.about["dataset"] in registry(): raise
         raise ValueError(f"{run.path.stem} was made from a dataset of your own: load_model(run, dataset=ds), with the same ds (save_dataset keeps one)") from e
     if _fingerprint(ds) != run.about["data"]: raise ValueError(f"{run.path.stem} was made from other data than this {ds.name}")
+    if ds.attributes is not None and "attributes" in run.about and run.about["attributes"] != _labels(ds)["attributes"]: raise ValueError(f"{run.path.stem} was made with other attributes than this {ds.name} has")
     if method is None and "source" in run.about: raise ValueError(f"no module holds the method of {run.path.stem}; define it again (its text is in run.about['source']) and hand it in: load_model(run, method=...)")
     with setting(SEQREC_RUNS=runs_dir() if run.path.parent == published_dir() else run.path.parent): objective = _make(method or _find(run.about["method"]), ds, protocol["max_len"], run.settings)
     if not run.about.get("trained", True): return objective
