@@ -815,6 +815,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                    'seqrec_nb.widgets.hidden_state': ('playground.html#hidden_state', 'seqrec_nb/widgets.py'),
                                    'seqrec_nb.widgets.item_map': ('playground.html#item_map', 'seqrec_nb/widgets.py'),
                                    'seqrec_nb.widgets.map_pair': ('playground.html#map_pair', 'seqrec_nb/widgets.py'),
+                                   'seqrec_nb.widgets.pair_of': ('playground.html#pair_of', 'seqrec_nb/widgets.py'),
                                    'seqrec_nb.widgets.picture': ('playground.html#picture', 'seqrec_nb/widgets.py'),
                                    'seqrec_nb.widgets.play_attack': ('playground.html#play_attack', 'seqrec_nb/widgets.py'),
                                    'seqrec_nb.widgets.play_augmentation': ('playground.html#play_augmentation', 'seqrec_nb/widgets.py'),
