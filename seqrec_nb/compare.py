@@ -143,10 +143,12 @@ def trials(
     method:str,              # its name, such as "s4rec"
     dataset:str="beauty",
     show:tuple=("HR@5", "NDCG@5", "HR@10", "NDCG@10"), # on the test set
+    but:tuple=(),            # calls (arguments of `run`) whose runs are no trials, such as ablations
     folder=None,             # default: the published runs
 )->pd.DataFrame:             # a row for each stored run: the settings in which they differ, and what came of it
     "Every stored run of a method, by its validation figure: what was tried before a setting was chosen. Empty where there is none."
-    runs = find_runs(folder or published_dir(), dataset=dataset, method=method)
+    no = {r.path for call in but for r in stored(call, dataset, folder)}
+    runs = [r for r in find_runs(folder or published_dir(), dataset=dataset, method=method) if r.path not in no]
     if not runs: return pd.DataFrame()
     given = pd.DataFrame([r.about["settings"] | r.about["protocol"] | {"seed": r.about["seed"]} for r in runs]).drop(columns=["epochs", "patience", "code"], errors="ignore")
     differ = given.loc[:, given.astype(str).nunique() > 1]
