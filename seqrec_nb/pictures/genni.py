@@ -49,7 +49,7 @@ def sweep(runs:dict[float, Run|None], lines:dict[str, Run|None], metric:str="NDC
     ax.set(xlabel=label + (f" (not stored yet: {', '.join(f'{v:g}' for v in runs if v not in known)})" if len(known) < len(runs) else ""), ylabel=f"test {metric}", ylim=(0, None)); ax.legend(frameon=False, fontsize=8)
     return fig
 
-# %% ../../nbs/40_genni.ipynb #c015
+# %% ../../nbs/40_genni.ipynb #c017
 def adjusting(runs:dict[float, Run|None], lines:dict[str, Run|None], call:dict, metric:str="NDCG@5"): # a matplotlib figure; `runs`: by their first alpha, with `watch=watch_alpha`
     "A figure of merit over the alpha that a run started from, and alpha after each epoch."
     fig, (at, path) = panels(2)
@@ -63,7 +63,7 @@ def adjusting(runs:dict[float, Run|None], lines:dict[str, Run|None], call:dict, 
     at.set(xlabel="alpha at the start", ylabel=f"test {metric}", ylim=(0, None)); path.set(xlabel="epoch", ylabel="alpha"); at.legend(frameon=False, fontsize=8); path.legend(frameon=False, fontsize=8)
     return fig
 
-# %% ../../nbs/40_genni.ipynb #c020
+# %% ../../nbs/40_genni.ipynb #c022
 def over_time(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib figure
     "Validation NDCG@20 against seconds of training. `what` says for each what to type if it is missing."
     fig, (ax,) = panels(1, 5.5)
