@@ -161,11 +161,12 @@ def variants(
     dataset:str="beauty",
     metric:tuple=("HR@10", "NDCG@10"),
 )->pd.DataFrame:             # a row for each, NaN where nothing is stored or printed
-    "A method and what is left of it without some part: each figure, how far it is from the whole method's, and the same of what is printed."
+    "A method and what is left of it without some part: each figure, how far it is from the whole method's, the same of what is printed, and how the first run was chosen."
     printed, t = reported(dataset).high, {}
     for n, call in calls.items():
-        got = pd.DataFrame([r.metrics() for r in stored(call, dataset)]).mean()
-        t[n] = {m: got.get(m, float("nan")) for m in metric} | {f"published {m}": printed.get((names[n], m), float("nan")) for m in metric}
+        runs = stored(call, dataset)
+        got, row = pd.DataFrame([r.metrics() for r in runs]).mean(), runs[0].row() if runs else {}
+        t[n] = {m: got.get(m, float("nan")) for m in metric} | {f"published {m}": printed.get((names[n], m), float("nan")) for m in metric} | {k: row.get(k, float("nan")) for k in ("valid", "best epoch", "epochs")}
     t = pd.DataFrame(t).T
-    for m in list(t): t.insert(t.columns.get_loc(m) + 1, f"{m} change", t[m] / t[m].iloc[0] - 1)
+    for m in [c for c in t if c.removeprefix("published ") in metric]: t.insert(t.columns.get_loc(m) + 1, f"{m} change", t[m] / t[m].iloc[0] - 1)
     return t
