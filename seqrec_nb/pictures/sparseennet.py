@@ -8,6 +8,7 @@ __all__ = ['calls', 'item_pools', 'left_out']
 # %% ../../nbs/43_sparseennet.ipynb #c002
 from ..analyse import COLOURS, blank, command, panels
 from ..compare import stored
+from ..evaluate import interval
 from ..models.intents import ICLREC, iclrec
 from ..models.sparseennet import SPARSEENNET, WITHOUT, sparseennet
 from ..runs import Run
@@ -32,11 +33,13 @@ def item_pools(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib fi
 
 # %% ../../nbs/43_sparseennet.ipynb #c012
 def left_out(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib figure
-    "HR@5 and NDCG@5 with all operators and without one."
+    "HR@5 and NDCG@5 with all operators and without one, with 95% intervals over users."
     fig, axes = panels(2)
     for ax, metric in zip(axes, ("HR@5", "NDCG@5")):
         for i, (n, r) in enumerate(runs.items()):
-            if r: ax.bar(i, r.metrics()[metric], color=COLOURS["SparseEnNet"], alpha=1 if n == "SparseEnNet" else .5)
+            if r:
+                y, (low, high) = r.metrics()[metric], interval(r.ranks, metric)
+                ax.bar(i, y, color=COLOURS["SparseEnNet"], alpha=1 if n == "SparseEnNet" else .5); ax.errorbar(i, y, [[y - low], [high - y]], fmt="none", ecolor="0.3", capsize=3)
             else: ax.text(i, 0, "not stored: " + what[n], rotation=90, ha="center", va="bottom", fontsize=6, family="monospace", color="0.4")
         ax.set(xticks=range(len(runs)), ylabel=f"test {metric}", ylim=(0, None)); ax.set_xticklabels([n.replace("SparseEnNet", "all four") for n in runs], rotation=30, ha="right")
     return fig
