@@ -16,7 +16,7 @@ from ..batches import user_rows
 from ..clusters import KMeans
 from ..compare import stored
 from ..data import Dataset
-from ..evaluate import hit_rate, ndcg
+from ..evaluate import difference, hit_rate, ndcg
 from ..models.intents import ICLREC, iclrec, represent_all
 from ..models.s4rec import ABLATIONS, S4REC, s4rec
 from ..runs import Run
