@@ -6,6 +6,8 @@
 __all__ = ['calls', 'item_pools', 'left_out']
 
 # %% ../../nbs/43_sparseennet.ipynb #c002
+import textwrap
+
 from ..analyse import COLOURS, blank, command, panels
 from ..compare import stored
 from ..evaluate import interval
@@ -40,6 +42,6 @@ def left_out(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib figu
             if r:
                 y, (low, high) = r.metrics()[metric], interval(r.ranks, metric)
                 ax.bar(i, y, color=COLOURS["SparseEnNet"], alpha=1 if n == "SparseEnNet" else .5); ax.errorbar(i, y, [[y - low], [high - y]], fmt="none", ecolor="0.3", capsize=3)
-            else: ax.text(i, 0, "not stored: " + what[n], rotation=90, ha="center", va="bottom", fontsize=6, family="monospace", color="0.4")
+            else: ax.text(i, .02, "\n".join(textwrap.wrap("not stored yet: " + what[n], 30)), transform=ax.get_xaxis_transform(), rotation=90, ha="center", va="bottom", fontsize=6, family="monospace", color="0.4")
         ax.set(xticks=range(len(runs)), ylabel=f"test {metric}", ylim=(0, None)); ax.set_xticklabels([n.replace("SparseEnNet", "all four") for n in runs], rotation=30, ha="right")
     return fig
