@@ -6,10 +6,10 @@
 __all__ = ['BLUE', 'ORANGE', 'GREEN', 'PINK', 'SKY', 'RED', 'BLACK', 'OPERATORS', 'COLOUR', 'SCALES', 'SMALL_MAPS', 'SIDES',
            'SCORES', 'PLAYGROUNDS', 'MOVES', 'picture', 'playground', 'slider', 'choice', 'canvas', 'show', 'builtin',
            'small_model', 'augmented', 'alike', 'view_drawing', 'play_augmentation', 'reversal_path', 'reversal_at',
-           'distances', 'play_reversal', 'item_map', 'pair_of', 'map_pair', 'agreement', 'play_maps', 'turned',
-           'hard_push', 'ahead', 'play_soft_labels', 'densities', 'watched', 'play_epochs', 'balanced', 'play_sinkhorn',
-           'head_begins', 'dealt', 'cluster_pair', 'play_head', 'hidden_state', 'proposed', 'spread_of',
-           'play_proposals', 'tiny_table', 'attack_path', 'play_attack']
+           'distances', 'play_reversal', 'item_map', 'with_own_settings', 'pair_of', 'map_pair', 'agreement',
+           'play_maps', 'turned', 'hard_push', 'ahead', 'play_soft_labels', 'densities', 'watched', 'play_epochs',
+           'balanced', 'play_sinkhorn', 'head_begins', 'dealt', 'cluster_pair', 'play_head', 'hidden_state', 'proposed',
+           'spread_of', 'play_proposals', 'tiny_table', 'attack_path', 'play_attack']
 
 # %% ../nbs/60_playground.ipynb #c002
 import html
@@ -25,6 +25,7 @@ from . import adversary, augment, clusters, losses, samplers
 from .analyse import density, head_rates, lengths_in_clusters, watch_similarities
 from .augment import Similar, similar_by_counts
 from .batches import prefix_rows, user_rows
+from .compare import stored
 from .data import at_hand, load
 from .models.atsrec import spectrum
 from .models.fenrec import fenrec
@@ -32,6 +33,7 @@ from .models.intents import iclrec, represent_all
 from .models.s4rec import s4rec
 from .models.sasrec import sasrec
 from .runs import find_runs
+from .systems import systems
 from .train import Training, train
 
 # %% ../nbs/60_playground.ipynb #c005
@@ -284,22 +286,33 @@ def item_map(table:Tensor)->Tensor: # [N,D] -> [N,2]
 
 SMALL_MAPS = ((sasrec, {}), (s4rec, dict(clusters=32, seed=1)))                                   # other seeds: untrained items must not lie alike because they started alike
 
-def pair_of(runs:list, first:str)->list: # of runs: two of one dataset, the first of a method with this name if there is one, the second of another method if there is one; the latest ones. Or []
-    runs = sorted(sorted(runs, key=lambda r: r.about["finished"], reverse=True), key=lambda r: first not in r.about["method"])
+def with_own_settings(runs:list, folder=None)->set[str]: # their names
+    "Those of stored runs whose settings are their method's own in the table of all systems, not a trial's or an ablation's."
+    found = set()
+    for name in {r.about["dataset"] for r in runs}:
+        try: calls = [call for call, _ in systems(name).values()]
+        except ValueError: continue                                                              # a dataset without settings of its own
+        methods = {r.about["method"].split(":")[-1] for r in runs}
+        found |= {r.path.stem for call in calls if call["method"].__qualname__ in methods for r in stored(call, name, folder)}
+    return found
+
+def pair_of(runs:list, first:str, folder=None)->list: # of runs: two of one dataset, the first of a method with this name if there is one, the second of another method if there is one; `with_own_settings` if there are such, and of these the latest. Or []
+    own = with_own_settings(runs, folder)
+    runs = sorted(sorted(runs, key=lambda r: r.about["finished"], reverse=True), key=lambda r: (first not in r.about["method"], r.path.stem not in own))
     pairs = [[a, b] for i, a in enumerate(runs) for b in runs[i + 1:] if a.about["dataset"] == b.about["dataset"]]
     return min(pairs, key=lambda p: p[0].about["method"] == p[1].about["method"], default=[])
 
 def map_pair(folder=None)->list[pd.DataFrame]: # two, with columns x, y, count, name and the items as index; `attrs["title"]`
     "The maps of two stored runs that keep `map.items`, `map.xy` and `map.count`; where there are none, those of two small models."
-    stored = pair_of([r for r in find_runs(folder) if "map.xy" in r.tensors], "sparseennet")
+    two = pair_of([r for r in find_runs(folder) if "map.xy" in r.tensors], "sparseennet", folder)
     def frame(title, items, xy, count, ds):
         df = pd.DataFrame({"x": xy[:, 0].double(), "y": xy[:, 1].double(), "count": count.long(), "name": [ds.show(i) if ds else str(i) for i in items.tolist()]}, index=items.tolist())
         df.attrs["title"] = title
         return df
-    if stored:
-        name = stored[0].about["dataset"]
+    if two:
+        name = two[0].about["dataset"]
         ds = load(name) if name in at_hand() else None
-        return [frame(f"{r.row()['method']} on {name}", *(r.tensors[f"map.{k}"] for k in ("items", "xy", "count")), ds) for r in stored]
+        return [frame(f"{r.row()['method']} on {name}", *(r.tensors[f"map.{k}"] for k in ("items", "xy", "count")), ds) for r in two]
     ds = builtin()[0]
     count = torch.bincount(torch.cat([u[:-2] for u in ds]), minlength=ds.n_items + 1)[1:]
     return [frame(f"small {m.__name__}, built-in dataset", torch.arange(1, ds.n_items + 1), item_map(small_model(m, **kw)[0].encoder.table()[1:ds.n_items + 1]), count, ds) for m, kw in SMALL_MAPS]
@@ -483,8 +496,8 @@ def dealt(counts:Tensor, seed:int=0)->Tensor: # [K,T]: clusters of the same size
 
 def cluster_pair(folder=None)->dict[str, Tensor]: # title -> [K,T]
     "`cluster.lengths` of two stored runs of one dataset, S4Rec's among them if there is one; where there are none, those of two small models."
-    stored = pair_of([r for r in find_runs(folder) if "cluster.lengths" in r.tensors], "s4rec")
-    if stored: return {f"{r.row()['method']} on {r.about['dataset']}, {r.path.stem[-8:]}": r.tensors["cluster.lengths"].long() for r in stored}
+    two = pair_of([r for r in find_runs(folder) if "cluster.lengths" in r.tensors], "s4rec", folder)
+    if two: return {f"{r.row()['method']} on {r.about['dataset']}, {r.path.stem[-8:]}": r.tensors["cluster.lengths"].long() for r in two}
     ds, rows, _ = builtin()
     s4, icl = small_model(s4rec, clusters=32, seed=1)[0], small_model(iclrec, clusters=32)[0]
     with torch.no_grad(): online, fitted = s4.assign(s4.unit(represent_all(s4, rows)))[1], icl.kmeans.assign(represent_all(icl, rows))
