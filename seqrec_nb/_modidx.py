@@ -361,6 +361,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                         'seqrec_nb.models.cloze.Cloze.answer': ('cloze.html#cloze.answer', 'seqrec_nb/models/cloze.py'),
                                         'seqrec_nb.models.cloze.Cloze.prepare': ('cloze.html#cloze.prepare', 'seqrec_nb/models/cloze.py'),
                                         'seqrec_nb.models.cloze.Cloze.score': ('cloze.html#cloze.score', 'seqrec_nb/models/cloze.py'),
+                                        'seqrec_nb.models.cloze.Cloze.setup': ('cloze.html#cloze.setup', 'seqrec_nb/models/cloze.py'),
                                         'seqrec_nb.models.cloze.Cloze.terms': ('cloze.html#cloze.terms', 'seqrec_nb/models/cloze.py'),
                                         'seqrec_nb.models.cloze.MaskedNext': ('cloze.html#maskednext', 'seqrec_nb/models/cloze.py'),
                                         'seqrec_nb.models.cloze.MaskedNext.__init__': ( 'cloze.html#maskednext.__init__',

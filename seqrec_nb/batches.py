@@ -81,7 +81,7 @@ def training_part(ds:Dataset)->Dataset:
 def prefix_rows(ds:Dataset, max_len:int=50)->Rows:
     """One row for every prefix of a training part, predicting the item that follows it: targets $s_2 \\dots s_{n-2}$, each from its own row.
 
-    The rows of RecBole and DuoRec, and, in another wording, the DS rule of ICSRec and FENRec (tested below)."""
+    The rows of the library RecBole and of DuoRec, and, in another wording, the DS rule of ICSRec and FENRec (tested below)."""
     n = (ds.lengths - 3).clamp_min(0)                     # targets of a user
     user = torch.arange(len(ds), device=ds.device).repeat_interleave(n)
     t = torch.arange(len(user), device=ds.device) - (n.cumsum(0) - n)[user] + 1   # prefix length 1..n-3

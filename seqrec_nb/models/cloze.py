@@ -72,6 +72,8 @@ class Cloze(Objective):
         h, bias = self.head(h), self.bias + self.closed
         return torch.cat([h, torch.ones_like(h[:, :1])], 1), torch.cat([self.encoder.table(), bias[:, None]], 1)
 
+    def setup(self, rows): # what came after a row is hidden and asked for, too
+        if (rows.start + rows.length > rows.ds.offsets[rows.user + 1] - 3).any(): raise ValueError("the item after some of these rows is held out for validation or test: rows=user_rows or rows=prefix_rows")
     def prepare(self, batch, generator=None):
         items, batch.grid = longer(batch, batch.next)                    # the whole training part: its last item may be hidden, too
         batch.masked, hidden = hide_some(items, self.encoder.mask_item, self.hide, self.last, generator)

@@ -78,7 +78,7 @@ class NextItems(Objective):
         self.targets, self.k = targets, k
 
     def setup(self, rows):
-        if rows.every: raise ValueError("these rows ask for the next item at each position; this method learns the items after a window: rows=window_rows")
+        if rows.every: raise ValueError("these rows ask for the next item at each position; this method learns the items after a window: rows=window_rows, and max_len=5 (`CASER` has both)")
         self.sampler = UniformNegatives(training_part(rows.ds))                                                                 # held-out items are drawn like any other
     def prepare(self, batch, generator=None):
         r = batch.rows
@@ -106,7 +106,7 @@ def caser(
     vertical:int=4,
     p:float=.5,            # dropout
 )->NextItems:
-    "Caser (Tang and Wang, WSDM 2018), in the form of the authors' PyTorch code. Train it on `window_rows` with max_len=5."
+    "Caser (Tang and Wang, WSDM 2018), in the form of the authors' PyTorch code. Train it on `window_rows` with max_len=5, which `run` must be told: its own is 50."
     return NextItems(Convolution(len(ds), ds.n_items, max_len, dim, horizontal, vertical, p), targets, k)
 
 CASER = {name: dict(rows=window_rows, max_len=5, batch_size=512, epochs=50, weight_decay=1e-6) for name in ("beauty", "toys", "sports", "yelp")}

@@ -79,18 +79,19 @@ def iclrec(
     intent:str="mean",       # a row when it is clustered; the authors: 'mean of slots'
     anew:bool=False,        # encode the views once more for the intents; the authors do
     denoise:bool=False,      # rows of one cluster are no negatives of each other in the contrast with intents
+    full:bool=False,         # views of the full history, see `Contrast`; the authors do
     tau:float=1.,
     later:int=20,            # iterations of K-means from the second epoch on; the authors' code: 100
     max_len:int=50, dim:int=64, layers:int=2, heads:int=2, p:float=.5, # as for `sasrec`
 )->ICLRec:
     "ICLRec (Chen et al., WWW 2022), one row a user. Raises `ValueError` for settings that do not go together and, in the first epoch, for more clusters than rows."
     return ICLRec(sasrec(ds, loss, max_len, dim, layers, heads, p).encoder, one_of_three, clusters, represent, intent, anew, denoise, later,
-                  tau=tau, weights={"views": views, "intents": intents}, **LOSSES[loss])
+                  tau=tau, full=full, weights={"views": views, "intents": intents}, **LOSSES[loss])
 
 # %% ../../nbs/27_intents.ipynb #c018
-ICLREC = {"beauty": dict(layers=1), "sports": dict(layers=2), "toys": dict(layers=3), "yelp": dict(layers=2)}
+ICLREC = {"beauty": dict(layers=1), "sports": dict(layers=2), "toys": dict(layers=3), "yelp": dict(layers=2), "ml-1m": dict(views=0., max_len=200)}
 ICLREC["builtin"] = dict(views=.03, intents=.03, clusters=32, dim=32, layers=1, max_len=10, p=.1, lr=3e-3, batch_size=64, epochs=12)   # chosen: a few seconds
-ICLREC_AUTHORS = dict(loss="bce+mask", represent="all slots", intent="mean of slots", anew=True, later=100, seen_score="0")
+ICLREC_AUTHORS = dict(loss="bce+mask", represent="all slots", intent="mean of slots", anew=True, full=True, later=100, seen_score="0")
 
 # %% ../../nbs/27_intents.ipynb #c028
 class ICSRec(Contrast):
@@ -127,7 +128,7 @@ class ICSRec(Contrast):
         return NextItem.terms(self, batch) | {"coarse": self.contrast(a, b, batch.target), "fine": self.fine(a) + self.fine(b) if self.weight("fine") else a.new_zeros(())}
 
 ENCODERS = {"transformer": lambda ds, max_len, dim, layers, heads, p: sasrec(ds, "ce", max_len, dim, layers, heads, p).encoder,
-            "gru": lambda ds, max_len, dim, layers, heads, p: GRU(ds.n_items, max_len, dim, 2 * dim, p=p)}
+            "gru": lambda ds, max_len, dim, layers, heads, p: GRU(ds.n_items, max_len, dim, 2 * dim, max(layers - 1, 1), p)}    # one layer less, as where SASRec has two, and no heads
 
 def icsrec(
     ds:Dataset,
@@ -137,7 +138,7 @@ def icsrec(
     f_neg:bool=True,         # rows of one target, or of one cluster, are no negatives of each other
     tau:float=1.,
     later:int=20,            # iterations of K-means from the second epoch on; the authors' code: 100
-    encoder:str="transformer", # or 'gru', of one layer and without heads
+    encoder:str="transformer", # or 'gru', of one layer less and without heads
     max_len:int=50, dim:int=64, layers:int=2, heads:int=2, p:float=.5, # as for `sasrec`
 )->ICSRec:
     "ICSRec (Qin et al., WSDM 2024), for `rows=prefix_rows`. Raises `ValueError` for other rows and, in the first epoch, for more clusters than rows."

@@ -214,4 +214,4 @@ def duorec(
     return DuoRec(_encoder(ds, positions, max_len, dim, layers, heads, p), mode, tau=tau, weights=weights, **_loss(loss))
 
 DUOREC = {name: dict(rows=prefix_rows) for name in ("beauty", "sports", "toys", "yelp")}
-DUOREC_AUTHORS = dict(positions="start")
+DUOREC_AUTHORS = dict(positions="start", epochs=50, patience=10)
