@@ -154,7 +154,7 @@ def trials(
     if not runs: return pd.DataFrame()
     given = pd.DataFrame([r.about["settings"] | r.about["protocol"] | {"seed": r.about["seed"]} for r in runs]).drop(columns=["epochs", "patience", "code"], errors="ignore")
     differ = given.loc[:, given.astype(str).nunique() > 1]
-    out = pd.DataFrame([r.row() for r in runs])[["valid", *show, "best epoch", "epochs", "code", "file"]]
+    out = pd.DataFrame([r.row() for r in runs])[["valid", *show, "best epoch", "epochs", "patience", "code", "file"]]
     return pd.concat([differ, out], axis=1).sort_values("valid", ascending=False, ignore_index=True)
 
 def variants(

@@ -123,11 +123,15 @@ def proposals(
 )->Tensor:             # [M,C] probabilities, rows summing to 1
     "GenNi's distribution Q over the candidates (Eq. 5-6)."
     own = among.ndim == 2
-    column = torch.full((len(table),), len(among), device=among.device).scatter(0, among, torch.arange(len(among), device=among.device)) if not own else None
+    if not own:
+        place = torch.arange(len(among), device=among.device)
+        column = torch.full((len(table),), len(among), device=among.device).scatter(0, among, place)
+        copies = column[among] if (column[among] != place).any() else None                          # a candidate that is there twice is barred twice
     def barred(items): # [M,S] -> [M,C], True where a candidate is one of them
         hit = h.new_zeros((len(h), len(table) if own else len(among) + 1), dtype=torch.bool)
         if own: return hit.scatter_(1, items, True).gather(1, among)
-        return hit.scatter_(1, column[items], True)[:, :-1]
+        hit.scatter_(1, column[items], True)
+        return hit[:, :-1] if copies is None else hit[:, copies]
     h = alpha * h                                           # the same as the power of the softmax, which underflows
     score = (h @ table.T).gather(1, among) if own else h @ table[among].T
     out = barred(target[:, None])

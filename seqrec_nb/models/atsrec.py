@@ -50,9 +50,9 @@ ATSREC_AUTHORS = dict(loss="bce+mask", seen_score="0")                      # fo
 TRIALS = [dict(step=atsrec(eps, eta)) for eps in (.5, 1., 2.) for eta in (.3, .5, .7)]
 
 # %% ../../nbs/31_atsrec.ipynb #c022
-ABLATIONS = {"no attack": {}, "twice the clean gradient": dict(step=atsrec(eps=0., steps=1)), "any direction": dict(step=partial(adversarial_step, perturb=AnyDirection())),
+ABLATIONS = {"no attack": {}, "second pass, unmoved table": dict(step=atsrec(eps=0., steps=1)), "any direction": dict(step=partial(adversarial_step, perturb=AnyDirection())),
              "one step": dict(step=atsrec(eta=1., steps=1)), "ATSRec": dict(step=atsrec()),
-             **{p.__name__: dict(step=partial(adversarial_step, perturb=p())) for p in (FGM, FGSM, FreeAT, APR)}}   # the first three are modes of the authors' code
+             **{p.__name__: dict(step=partial(adversarial_step, perturb=p())) for p in (FGM, FGSM, FreeAT, APR)}}   # the first three are modes of the authors' code, whose flag makes FGSM's epsilon 1
 
 # %% ../../nbs/31_atsrec.ipynb #c026
 SEVEN = {"SASRec": dict(method=sasrec, loss="bce"), "GRU4Rec": dict(method=gru4rec, loss="bce", hidden=64, layers=2, p=.5), "NARM": dict(method=narm, loss="bce"), "BERT4Rec": dict(method=bert4rec),

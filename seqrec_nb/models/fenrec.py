@@ -83,6 +83,7 @@ def with_fenrec(
         if value not in known: raise ValueError(f"{name}={value!r}: one of {', '.join(known)}")
     for name, value, good in (("gamma", gamma, gamma >= 0), ("mix", mix, 0 <= mix <= 1), ("mu", mu, mu >= 0), ("tau2", tau2, tau2 > 0), ("noise", noise, noise >= 0), ("warmup", warmup, warmup >= 0)):
         if not good: raise ValueError(f"{name}={value}: {'from 0 to 1' if name == 'mix' else 'above 0' if name == 'tau2' else '0 or more'}")
+    if gamma and hasattr(objective, "hardness"): raise ValueError("soft labels compare with all items, and the negatives that this model proposes would not be used: gamma=0. keeps them")
     if noise and objective.represent not in ("last", "mean", "mean of slots"):
         raise ValueError(f"noise is made for views of the encoder's width, not for represent={objective.represent!r}: noise=0.")
     objective.fenrec = SimpleNamespace(gamma=gamma, hard=hard, warmup=warmup, mix=mix, mu=mu, tau2=tau2, m=m, noise=noise, masked=masked,
@@ -129,7 +130,7 @@ FENREC = {name: ICSREC[name] | kw for name, kw in {
     "beauty": dict(gamma=.2, mix=.4, tau2=8., noise=2.), "sports": dict(gamma=.3, mix=.4, tau2=10., noise=1.),
     "toys": dict(gamma=.2, mix=.5, tau2=8., noise=3.), "yelp": dict(gamma=.2, mix=.2, tau2=10., noise=2.)}.items()}
 FENREC["builtin"] = dict(rows=prefix_rows, coarse=.1, fine=.03, clusters=32, warmup=2, dim=32, layers=1, max_len=10, p=.1, lr=3e-3, batch_size=128, epochs=5)   # chosen
-FENREC_AUTHORS = dict(label_position="first", later=100, seen_score="0")
+FENREC_AUTHORS = dict(label_position="first", later=100, seen_score="0", epochs=400)
 FENREC_PAPER = dict(fine=0., noise=0., masked=False, margin="added", m_on_hard=False, partner="random")       # the equations as printed
 ABLATIONS = {                                           # rows of the paper's Table 3, and what to add to the run
     "FENRec": {}, "-S": dict(gamma=0.), "-N": dict(hard=False),

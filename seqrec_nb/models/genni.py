@@ -18,7 +18,7 @@ from .sasrec import sasrec
 from ..samplers import adjusted_alpha, candidates, growing_beta, model_negatives
 from ..train import NextItem
 
-# %% ../../nbs/30_genni.ipynb #c027
+# %% ../../nbs/30_genni.ipynb #c030
 class Hardness(nn.Module):
     "The settings of GenNi's sampler, and what changes of them while training: $\\alpha$, and the loss it was last adjusted by."
     def __init__(self,
@@ -33,6 +33,7 @@ class Hardness(nn.Module):
     ):
         super().__init__()
         if not alpha >= 0: raise ValueError(f"alpha={alpha}: 0, uniform, or more")
+        if adjust and not (pace > 0 and alpha <= high): raise ValueError(f"alpha={alpha}, pace={pace}, high={high}: an alpha that adjusts itself begins between 0 and high, and is changed by a pace above 0")
         if growing is not None and (not growing > 0 or beta != 1): raise ValueError(f"growing={growing}, beta={beta}: growing= is a number of epochs above 0, and decides the share alone: leave beta out")
         if growing is None: candidates(2, beta)                                   # refuse a share that cannot be
         if exclude not in ("target", "history", "sequence", "nothing"): raise ValueError(f"exclude={exclude!r}: 'target', 'history', 'sequence' or 'nothing'")
@@ -46,7 +47,7 @@ class Hardness(nn.Module):
         self.alpha.copy_(adjusted_alpha(self.alpha, loss, self.previous, self.pace, self.high))                          # Section 3.4
         self.previous.copy_(loss)
 
-# %% ../../nbs/30_genni.ipynb #c029
+# %% ../../nbs/30_genni.ipynb #c032
 class Generated:
     "Makes of a `NextItem` objective one whose negatives the model proposes. To stand before it: `class Mine(Generated, Contrast)`, or `generated(objective)`."
     def prepare(self, batch, generator=None):
@@ -81,14 +82,16 @@ def generated(
     reduce:str|None=None,   # 'sum' or 'mean' over the k; None: as the loss has it, `bce` the sum (Eq. 4), `bpr` the mean
     **hardness,             # see `Hardness`
 )->NextItem:                # the same objective, changed in place
-    "GenNi's sampler in place of an objective's own."
-    if getattr(objective, "make_sampler", None) is None: raise ValueError(f"this {type(objective).__name__} draws no negatives, so there are none to replace: give it a loss that needs them, 'bce' or 'bpr'")
+    "GenNi's sampler in place of an objective's own. Raises `ValueError` for an objective without a sampler, or with this one."
+    if hasattr(objective, "hardness"): raise ValueError("the model proposes the negatives of this objective already")
+    if getattr(objective, "make_sampler", None) is None: raise ValueError(f"{type(objective).__name__} has no sampler to exchange: give a NextItem whose loss compares with negatives, such as loss='bce' or 'bpr'")
+    if not isinstance(k, int) or k < 1: raise ValueError(f"k={k}: one negative a position at least")
     objective.make_sampler, objective.k, objective.hardness = None, k, Hardness(**hardness)
     if reduce: objective.loss = partial(objective.loss, reduce=reduce)
     objective.__class__ = _kind(type(objective))
     return objective
 
-# %% ../../nbs/30_genni.ipynb #c031
+# %% ../../nbs/30_genni.ipynb #c034
 def genni(
     ds:Dataset,
     alpha:float=2.5,           # how hard; 0: uniform
@@ -97,7 +100,7 @@ def genni(
     loss:str="bce",            # of `LOSSES`: 'bce' (Eq. 4) or 'bpr' (section 4.2)
     growing:float|None=None,   # m of Eq. 7 (the paper: 20, 40), instead of `beta`
     adjust:bool=False,         # alpha adjusts itself (section 3.4)
-    pace:float=.01,            # by how much a batch
+    pace:float=.01, high:float=6., # by how much a batch, and its largest value
     exclude:str="target",      # never drawn: 'target', 'history', 'sequence' or 'nothing'; see `Hardness`
     per:str="batch",           # candidates for each 'batch' or 'position'
     reduce:str|None=None,      # of the k: 'sum' or 'mean'; None: 'sum' for bce, 'mean' for bpr
@@ -106,9 +109,9 @@ def genni(
 )->NextItem:
     "GenNi (Chen et al. 2022): SASRec, or S3-Rec's second stage, against negatives that the model proposes."
     base = sasrec(ds, loss, max_len, dim, layers, heads, p) if start is None else s3rec(ds, start, loss, max_len)
-    return generated(base, k, reduce, alpha=alpha, beta=beta, growing=growing, adjust=adjust, pace=pace, exclude=exclude, per=per)
+    return generated(base, k, reduce, alpha=alpha, beta=beta, growing=growing, adjust=adjust, pace=pace, high=high, exclude=exclude, per=per)
 
-# %% ../../nbs/30_genni.ipynb #c051
+# %% ../../nbs/30_genni.ipynb #c054
 GENNI = {"beauty": dict(alpha=2.5), "sports": dict(alpha=2.5), "toys": dict(alpha=2.5), "yelp": dict(alpha=4.4)}   # Sports and Toys: unpublished, said to be similar; to be chosen among TRIALS
 GENNI_BPR = {name: dict(loss="bpr", alpha=2.2) for name in GENNI}                                                   # published for Beauty
 GENNI_AUTHORS = dict(seen_score="0")    # no code; the evaluator of the S3-Rec family

@@ -73,6 +73,8 @@ class S4Rec(Contrast):
         if represent == "all slots": raise ValueError("represent='all slots' is as wide as L intents: 'mean', 'last' or 'mean of slots'")
         for name, value, known in (("intents", intents, ("online", "kmeans")), ("normalise", normalise, ("all", "intents", "scores", "none")), ("own", own, ("p", "q"))):
             if value not in known: raise ValueError(f"{name}={value!r}: one of {', '.join(known)}")
+        for name, value in (("tau1", tau1), ("tau3", tau3), ("eps", eps), ("clusters", clusters)):
+            if not value > 0: raise ValueError(f"{name}={value}: a number above 0")
         if intents == "kmeans" and (weights["clusters"] or own == "q"):
             raise ValueError("K-means learns nothing by gradient and has no q: intents='kmeans' goes with alpha=0 and own='p'")
         dim = encoder.table().shape[1]
@@ -142,13 +144,14 @@ def s4rec(
     scaled_centroids:bool=True,
     operators:str="MCRI", mask_ratio:float=.3, crop_ratio:float=.8, crop_reading:str="remove", # these two lines: see `s4rec_views`
     reorder_ratio:float=.2, insert_ratio:float=.2, token:str="mask",
+    full:bool=False,             # views of the full history, see `Contrast`
     max_len:int=50, dim:int=64, layers:int=2, heads:int=2, p:float=.5, # as for `sasrec`
 )->S4Rec:
     "S4Rec (Wei et al., WWW 2024), one row a user. Raises `ValueError` for settings that are unknown or do not go together."
     encoder = sasrec(ds, loss, max_len, dim, layers, heads, p).encoder
     operator = s4rec_views(ds, operators, mask_ratio, crop_ratio, crop_reading, reorder_ratio, insert_ratio, token)
     return S4Rec(encoder, operator, clusters, intents, represent, normalise, tau1, tau2, tau3, eps, rounds, own, intent_negatives, positive_in_denominator,
-                 stop_teacher, head_share, ties, scaled_centroids, weights={"clusters": alpha, "views": beta1, "distillation": beta2, "head": lam}, **LOSSES[loss])
+                 stop_teacher, head_share, ties, scaled_centroids, weights={"clusters": alpha, "views": beta1, "distillation": beta2, "head": lam}, full=full, **LOSSES[loss])
 
 S4REC = {name: dict(batch_size=512, clusters=128, p=.5) for name in ("beauty", "sports", "toys", "ml-1m")}    # published; of 1, 2 or 3 layers, the paper does not say which
 S4REC["beauty"] |= dict(normalise="intents", layers=1, lam=.01)    # the best on validation of the trials of "On Beauty"

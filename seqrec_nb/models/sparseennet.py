@@ -77,6 +77,8 @@ class SparseEnNet(Contrast):
             if value not in known: raise ValueError(f"{name}={value!r}: one of {', '.join(map(repr, known))}")
         if set(operators) - set("CMRP") or len(set(operators)) < len(operators): raise ValueError(f"operators={operators!r}: letters of crop, mask, reorder and pooling, each once, such as 'CMRP'")
         super().__init__(encoder, None, represent, **contrast)
+        if self.full: raise ValueError("full=True: these views are made of what the encoder reads")
+        if not n_clusters >= 1 or hidden is not None and not hidden >= 1: raise ValueError(f"n_clusters={n_clusters}, hidden={hidden}: one at least")
         if negatives == "in batch" and not self.make_sampler: raise ValueError("negatives='in batch', but this loss takes none: use loss='bce'")
         share(torch.ones(1), pool_ratio)                                                # refuse a ratio that cannot be
         change = {"C": partial(crop, ratio=crop_ratio, inclusive_start=inclusive_start),               # Eq. 2
