@@ -204,8 +204,11 @@ def studio(
             except (RuntimeError, ValueError) as e: refused.append(f"{name}: {e}"); update()
         b = W.Button(description=name); b.on_click(pressed); return b
     buttons = [press("Start", lambda: session.start(changed(call(), {n: w.value for n, w in fields.items()}), system.value)), press("Pause", session.pause), press("Resume", session.resume), press("Stop", session.stop)]
+    def too_far(): fields["lr"].value, fields["epochs"].value = 1., 10          # steps so long that nothing is learned
+    buttons.append(press("Break it", too_far)); buttons[-1].button_style, buttons[-1].tooltip = "warning", "lr 1, epochs 10: then press Start"
     show_systems(); data.observe(show_systems, "value"); system.observe(show_settings, "value")
-    session.on_change = update; update()
+    def heard(): refused.clear(); update()                                    # what a press was answered holds until something happens
+    session.on_change = heard; update()
     box = W.VBox([W.Box([data, system], layout=row), training, W.HTML("<b>the method's own</b>"), own, W.HBox(buttons), line, shown])
     box.add_class("seqrec-playground"); box.add_class("seqrec-studio"); box.session = session
     return box

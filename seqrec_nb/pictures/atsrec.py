@@ -9,7 +9,7 @@ __all__ = ['NOISE', 'calls', 'noise_and_plane', 'spectra', 'planes', 'under_nois
 import torch
 from torch import Tensor
 
-from ..analyse import COLOURS, blank, command, panels, pools
+from ..analyse import COLOURS, blank, command, missing, panels, pools
 from ..batches import user_rows
 from ..compare import stored
 from ..data import Dataset
@@ -24,7 +24,7 @@ def calls(dataset:str="toys")->dict[str, dict]: # name -> arguments of `run`
     base = dict(method=sasrec, loss="bce", **SASREC[dataset])
     return {"SASRec, BCE": base, "ATSRec": base | ATSREC[dataset]}
 
-# %% ../../nbs/41_atsrec.ipynb #c007
+# %% ../../nbs/41_atsrec.ipynb #c009
 NOISE = (0., .1, .2, .3, .4, .5)
 def noise_and_plane(objective:Objective, ds:Dataset)->dict[str, Tensor]:
     "`\"noise\"` [6]: test NDCG@10 with that share (`NOISE`) of random items put into the inputs. `\"plane\"` [S,2]: 3,000 items on the two largest singular directions of the table; `\"plane.count\"` [S]: how often each occurs."
@@ -34,17 +34,18 @@ def noise_and_plane(objective:Objective, ds:Dataset)->dict[str, Tensor]:
     noise = [ndcg(ranks(objective, noisy_test(ds, x, objective.encoder.max_len)), 10).mean().item() for x in NOISE]
     return {"noise": torch.tensor(noise), "plane": (u * s)[sample - 1, :2].half(), "plane.count": count[sample].int()}
 
-# %% ../../nbs/41_atsrec.ipynb #c009
+# %% ../../nbs/41_atsrec.ipynb #c011
 def spectra(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib figure
     "Singular values of the item tables, relative to the largest."
     fig, (ax,) = panels(1, 5.5)
     known = {n: r for n, r in runs.items() if r and "spectrum" in r.tensors}
     if not known: blank(ax, "; ".join(what.values()) + ", then attach(..., item_geometry)"); return fig
+    missing(ax, [what[n] for n in runs if n not in known])
     for n, r in known.items(): ax.semilogy(range(1, len(r.tensors["spectrum"]) + 1), r.tensors["spectrum"], color=COLOURS.get(n, "0.6"), label=n)
     ax.set(xlabel="singular value, from the largest on", ylabel="relative to the largest"); ax.legend(frameon=False)
     return fig
 
-# %% ../../nbs/41_atsrec.ipynb #c014
+# %% ../../nbs/41_atsrec.ipynb #c019
 def planes(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib figure
     "Items on the two largest singular directions of their table, coloured by frequency."
     fig, axes = panels(len(runs), 4)
@@ -56,14 +57,15 @@ def planes(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib figure
         fig.colorbar(points, ax=ax, label="log10 of how often it occurs")
     return fig
 
-# %% ../../nbs/41_atsrec.ipynb #c017
+# %% ../../nbs/41_atsrec.ipynb #c024
 def under_noise(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib figure
     "Test NDCG@10 against the share of random items in the input; on the right relative to no noise."
     fig, (a, b) = panels(2)
     known = {n: r for n, r in runs.items() if r and "noise" in r.tensors}
     if not known: blank(a, "; ".join(what.values()) + ", then attach(..., noise_and_plane)"); b.axis("off"); return fig
+    missing(a, [what[n] for n in runs if n not in known])
     for n, r in known.items():
         y = r.tensors["noise"]
         a.plot(NOISE, y, "o-", color=COLOURS.get(n, "0.6"), label=n); b.plot(NOISE, y / y[0], "o-", color=COLOURS.get(n, "0.6"))
-    a.set(xlabel="share of random items", ylabel="test NDCG@10", ylim=(0, 1.15 * max(float(r.tensors["noise"].max()) for r in known.values()))); b.set(xlabel="share of random items", ylabel="relative to no noise", ylim=(0, 1.05)); a.legend(frameon=False)
+    a.set(xlabel="random items put in, per item of the history", ylabel="test NDCG@10", ylim=(0, 1.15 * max(float(r.tensors["noise"].max()) for r in known.values()))); b.set(xlabel="random items put in, per item of the history", ylabel="relative to no noise", ylim=(0, 1.05)); a.legend(frameon=False)
     return fig

@@ -8,7 +8,7 @@ __all__ = ['ALPHAS', 'BETAS', 'STARTS', 'watch_alpha', 'calls', 'first', 'sweep'
 # %% ../../nbs/40_genni.ipynb #c002
 import numpy as np
 
-from ..analyse import COLOURS, blank, command, panels
+from ..analyse import COLOURS, blank, command, missing, panels
 from ..compare import stored
 from ..evaluate import interval
 from ..models.genni import GENNI, genni
@@ -55,12 +55,14 @@ def adjusting(runs:dict[float, Run|None], lines:dict[str, Run|None], call:dict, 
     fig, (at, path) = panels(2)
     known = {a: r for a, r in runs.items() if r and "alpha" in r.history}
     if not known: blank(at, command(call, watch=watch_alpha)); path.axis("off"); return fig
+    missing(at, [command(call | dict(alpha=a), watch=watch_alpha) for a in runs if a not in known])
     for (a, r), style in zip(known.items(), ("-", "--", ":", "-.")):
         y, (low, high) = r.metrics()[metric], interval(r.ranks, metric)
         at.errorbar([a], [y], [[y - low], [high - y]], fmt="o", capsize=3, color=COLOURS["GenNi"]); path.plot(r.history.index, r.history["alpha"], style, color=COLOURS["GenNi"], label=f"from {a:g}")
     for n, r in lines.items():
         if r: at.axhline(r.metrics()[metric], color=COLOURS[n], ls="--", lw=1.2, label=n)
-    at.set(xlabel="alpha at the start", ylabel=f"test {metric}", ylim=(0, None)); path.set(xlabel="epoch", ylabel="alpha"); at.legend(frameon=False, fontsize=8); path.legend(frameon=False, fontsize=8)
+    if any(lines.values()): at.legend(frameon=False, fontsize=8)
+    at.set(xlabel="alpha at the start", ylabel=f"test {metric}", ylim=(0, None)); path.set(xlabel="epoch", ylabel="alpha"); path.legend(frameon=False, fontsize=8)
     return fig
 
 # %% ../../nbs/40_genni.ipynb #c022
@@ -68,7 +70,7 @@ def over_time(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib fig
     "Validation NDCG@20 against seconds of training. `what` says for each what to type if it is missing."
     fig, (ax,) = panels(1, 5.5)
     for (n, r), style in zip(runs.items(), ("-", "--", "-", ":", "-.")):
-        if r: ax.plot(r.history["seconds"].cumsum(), r.history["valid"], style, color=COLOURS.get(n, COLOURS["GenNi"]), label=f"{n} ({r.history.seconds.median():.1f} s an epoch)")
+        if r: ax.plot(r.history.index * r.history.seconds.median(), r.history["valid"], style, color=COLOURS.get(n, COLOURS["GenNi"]), label=f"{n} ({r.history.seconds.median():.1f} s an epoch, {r.about['threads']} thread{'s' * (r.about['threads'] > 1)})")
     ax.set(xlabel="seconds of training", ylabel="validation NDCG@20", ylim=(0, None)); ax.legend(frameon=False, fontsize=8, loc="lower right")
-    if missing := [n for n, r in runs.items() if not r]: ax.set_title("not stored yet: " + "; ".join(what[n] for n in missing), fontsize=7, color="0.4", family="monospace")
+    missing(ax, [what[n] for n, r in runs.items() if not r])
     return fig

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..adversary import longest
-from ..analyse import COLOURS, blank, command, head_rates, lengths_in_clusters, panels
+from ..analyse import COLOURS, blank, command, head_rates, lengths_in_clusters, missing, panels
 from ..batches import user_rows
 from ..clusters import KMeans
 from ..compare import stored
@@ -45,11 +45,11 @@ def head_boxes(runs:dict[str, Run|None], what:dict[str, str], kind:str="cluster"
     if not known: blank(ax, "; ".join(what.values()) + ", then attach(..., clusters_of_users)"); return fig
     box = ax.boxplot(list(known.values()), tick_labels=[f"{n}\n{len(x)} clusters" for n, x in known.items()], patch_artist=True, widths=.5, flierprops=dict(ms=3), medianprops=dict(color="k"))
     for patch, n in zip(box["boxes"], known): patch.set(facecolor=COLOURS.get(n, "0.8"), alpha=.7)
-    ax.axhline(share, ls="--", color="0.4", lw=1); ax.set(ylabel="head rate of a cluster", ylim=(0, 1))
-    if missing := [n for n in runs if n not in known]: ax.set_title("not stored yet: " + "; ".join(what[n] for n in missing), fontsize=7, color="0.4", family="monospace")
+    ax.axhline(share, ls="--", color="0.4", lw=1); ax.set(ylabel="head rate of a cluster", ylim=(-.02, 1.03))
+    missing(ax, [what[n] for n in runs if n not in known])
     return fig
 
-# %% ../../nbs/42_s4rec.ipynb #c013
+# %% ../../nbs/42_s4rec.ipynb #c015
 def head_and_tail(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib figure
     "HR@5 and NDCG@5 of head and tail users."
     fig, axes = panels(2)
@@ -61,5 +61,5 @@ def head_and_tail(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib
             y = [f(r.ranks, 5)[w].mean().item() for w in (head, ~head)]
             ax.bar(np.arange(2) + .8 * (i - (len(known) - 1) / 2) / len(known), y, .75 / len(known), color=COLOURS.get(n, "0.6"), label=n)
         ax.set(xticks=[0, 1], xticklabels=["head", "tail"], ylabel=f"test {metric}")
-    axes[0].legend(frameon=False, fontsize=8)
+    axes[0].legend(frameon=False, fontsize=8); missing(axes[0], [what[n] for n in runs if n not in known])
     return fig
