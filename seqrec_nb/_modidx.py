@@ -675,6 +675,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                 'seqrec_nb.runs._find': ('runs.html#_find', 'seqrec_nb/runs.py'),
                                 'seqrec_nb.runs._fingerprint': ('runs.html#_fingerprint', 'seqrec_nb/runs.py'),
                                 'seqrec_nb.runs._given': ('runs.html#_given', 'seqrec_nb/runs.py'),
+                                'seqrec_nb.runs._gone': ('runs.html#_gone', 'seqrec_nb/runs.py'),
                                 'seqrec_nb.runs._is_own': ('runs.html#_is_own', 'seqrec_nb/runs.py'),
                                 'seqrec_nb.runs._labels': ('runs.html#_labels', 'seqrec_nb/runs.py'),
                                 'seqrec_nb.runs._make': ('runs.html#_make', 'seqrec_nb/runs.py'),

@@ -222,12 +222,16 @@ def _defaults(method)->dict: # the method's own settings and their defaults, wit
 def _make(method, ds, max_len:int, settings:dict)->Objective:
     return method(ds, **({"max_len": max_len} if "max_len" in inspect.signature(method).parameters else {}), **settings)
 
+def _gone(method, settings:dict)->list[str]: # settings of a run by older code that its method has no more
+    takes = inspect.signature(method).parameters
+    return [] if any(p.kind is p.VAR_KEYWORD for p in takes.values()) else [k for k in settings if k not in takes]
+
 def _call(about:dict)->str: # what to type to make the run once more
     given = {"seed": about["seed"], **about["protocol"]}
     given = {k: v for k, v in given.items() if v != (p := inspect.signature(run).parameters[k].default) and not (callable(p) and v == address(p))}
-    try: default = _defaults(_find(about["method"]))
-    except (ImportError, AttributeError): default = {}
-    given |= {k: v for k, v in about["settings"].items() if k not in default or default[k] != v}
+    try: method = _find(about["method"]); default, gone = _defaults(method), _gone(method, about["settings"])
+    except (ImportError, AttributeError): default, gone = {}, []
+    given |= {k: v for k, v in about["settings"].items() if k not in gone and (k not in default or default[k] != v)}
     def show(k, v):
         if k not in ("rows", "step"): return repr(v)
         name, _, given = v.split(":", 1)[1].partition("(")
@@ -293,7 +297,9 @@ def load_model(
     if _fingerprint(ds) != run.about["data"]: raise ValueError(f"{run.path.stem} was made from other data than this {ds.name}")
     if ds.attributes is not None and "attributes" in run.about and run.about["attributes"] != _labels(ds)["attributes"]: raise ValueError(f"{run.path.stem} was made with other attributes than this {ds.name} has")
     if method is None and "source" in run.about: raise ValueError(f"no module holds the method of {run.path.stem}; define it again (its text is in run.about['source']) and hand it in: load_model(run, method=...)")
-    with setting(SEQREC_RUNS=runs_dir() if run.path.parent == published_dir() else run.path.parent): objective = _make(method or _find(run.about["method"]), ds, protocol["max_len"], run.settings)
+    method = method or _find(run.about["method"])
+    if gone := _gone(method, run.settings): raise ValueError(f"{run.path.stem} was made by older code: {method.__name__} no longer takes {', '.join(gone)}. Train it once more: {_call(run.about)}")
+    with setting(SEQREC_RUNS=runs_dir() if run.path.parent == published_dir() else run.path.parent): objective = _make(method, ds, protocol["max_len"], run.settings)
     if not run.about.get("trained", True): return objective
     for path in (run.path.with_suffix(".weights"), runs_dir()/f"{run.path.stem}.weights"):
         if path.exists():
