@@ -74,7 +74,7 @@ def baselines(dataset:str)->dict[str, tuple[dict, str|None]]: # name -> (argumen
         "S3-Rec, no attributes": (dict(method=s3rec, **S3REC[dataset], start=pre(attributes=False)), "S3-Rec"),
     }
 
-# %% ../nbs/29_baselines.ipynb #c013
+# %% ../nbs/29_baselines.ipynb #c018
 def stored(
     call:dict,               # arguments of `run`, "method" among them; `start` may itself be such a call
     dataset:str="beauty",
@@ -92,13 +92,13 @@ def stored(
     found = [r for r in find_runs(folder or published_dir(), dataset=dataset, method=method.__qualname__) if same(r)]
     return sorted(sorted(found, key=lambda r: r.about["finished"], reverse=True), key=lambda r: r.about["seed"])
 
-# %% ../nbs/29_baselines.ipynb #c016
+# %% ../nbs/29_baselines.ipynb #c021
 def make(call:dict, **kw)->Run: # `kw`: further arguments of `run`, such as dataset, seed, folder
     "Do a run of `baselines`, or return it where it is stored; the pre-training that it begins from is done first."
     begin = {"start": make(call["start"], **kw).path.stem} if isinstance(call.get("start"), dict) else {}
     return run(**{**call, **begin, **kw})
 
-# %% ../nbs/29_baselines.ipynb #c018
+# %% ../nbs/29_baselines.ipynb #c023
 def beside(
     runs:dict[str, list[Run]],  # name -> runs of one system, one for each seed
     names:dict,                 # name -> the model's name in `reported`, or None
@@ -121,7 +121,7 @@ def beside(
     t["below the counter"] = t[by] < t.loc[counter, by]
     return t.sort_values(["trained", by])
 
-# %% ../nbs/29_baselines.ipynb #c024
+# %% ../nbs/29_baselines.ipynb #c029
 def claim(
     call:dict,               # arguments of `run`, "method" among them
     model:str,               # its name in `reported`
@@ -140,7 +140,7 @@ def claim(
     made = f"{len(runs)} seed{'s' * (len(runs) > 1)}, best epoch {', '.join(str(r.about['best']['epoch']) for r in runs)} of {', '.join(str(len(r.history)) for r in runs)}, code {', '.join(sorted({r.about['code'] for r in runs}))}"
     return f"{said}Here: {', '.join(f'{m} {got[m]:.4f} ({off[m]:+.1%})' for m in metric)}, {how} ({made})." + (f" The 95% interval over users holds the published {' and '.join(within)}." if within else "")
 
-# %% ../nbs/29_baselines.ipynb #c028
+# %% ../nbs/29_baselines.ipynb #c033
 def trials(
     method:str,              # its name, such as "s4rec"
     dataset:str="beauty",

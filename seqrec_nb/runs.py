@@ -306,7 +306,7 @@ def load_model(
             weights, about = load_tensors(path)
             if about["finished"] == run.about["finished"]: break
     else: raise FileNotFoundError(f"the weights of {run.path.stem} are not on this machine (they are not committed); train it once more, once: {_call(run.about)}. From then on your own run is found, without again=True")
-    objective.item_ids = ds.item_ids
+    objective.item_ids, objective.user_ids = ds.item_ids, ds.user_ids
     objective.setup(_find(protocol["rows"])(ds, max_len=protocol["max_len"]))
     objective.load_state_dict(weights)
     return objective.eval()

@@ -162,7 +162,7 @@ class Training:
         self.generator = torch.Generator(rows.device).manual_seed(seed)
         self.note = None         # anything JSON can hold; a checkpoint keeps it, and resuming brings back the first one
         objective.setup(rows)
-        objective.item_ids = rows.ds.item_ids    # whoever asks the model compares
+        objective.item_ids, objective.user_ids = rows.ds.item_ids, rows.ds.user_ids    # whoever asks the model compares
 
     @property
     def about(self)->dict: # what a checkpoint must agree on

@@ -79,6 +79,7 @@ class NextItems(Objective):
 
     def setup(self, rows):
         if rows.every: raise ValueError("these rows ask for the next item at each position; this method learns the items after a window: rows=window_rows, and max_len=5 (`CASER` has both)")
+        if (rows.start + rows.length + self.targets < rows.ds.offsets[rows.user + 1] - 2).all(): raise ValueError(f"targets={self.targets}, but behind each of these windows is room for more, so that the last items of a training part would never be a target: rows=partial(window_rows, targets={self.targets})")
         self.sampler = UniformNegatives(training_part(rows.ds))                                                                 # held-out items are drawn like any other
     def prepare(self, batch, generator=None):
         r = batch.rows
@@ -93,7 +94,7 @@ class NextItems(Objective):
         real = (batch.targets > 0).to(x.dtype)
         negative = F.logsigmoid(-negative).view(*real.shape, self.k).mean(2)                                                # of each target's k
         return {"next_items": -((F.logsigmoid(positive) + negative) * real).sum() / real.sum()}
-    def score(self, batch): return self.encoder(batch.items, known_users(batch, self.encoder.users.num_embeddings)) @ self.encoder.table().T + self.encoder.bias.weight.T
+    def score(self, batch): return self.encoder(batch.items, known_users(batch, self.encoder.users.num_embeddings, getattr(self, "user_ids", None))) @ self.encoder.table().T + self.encoder.bias.weight.T
 
 # %% ../../nbs/24_convolution.ipynb #c020
 def caser(

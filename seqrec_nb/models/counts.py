@@ -80,6 +80,7 @@ def decayed(ds:Dataset,
     last:int=10,          # L: history items that count
 )->CountingModel:
     "The decayed transition counter. The defaults are what validation chose on Beauty; `TUNED` has the other datasets."
+    if window < 1 or last < 1: raise ValueError(f"window={window}, last={last}: at least one lag and one item of the history, or every item scores 0")
     M = sum(d ** (k - 1) * transitions(ds, k) for k in range(1, window + 1))
     if back: M = M + back * M.T
     c = np.maximum(counts(ds), 1)

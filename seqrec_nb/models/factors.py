@@ -6,6 +6,7 @@
 __all__ = ['BPR_MF', 'BPR_MF_AUTHORS', 'pair_rows', 'known_users', 'Factors', 'Factorisation', 'bpr_mf']
 
 # %% ../../nbs/22_factors.ipynb #c003
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,9 +27,15 @@ def pair_rows(
     return Rows(ds, ds.offsets[user] + nth, torch.zeros_like(user), user, max_len, every=False)
 
 # %% ../../nbs/22_factors.ipynb #c011
-def known_users(batch:Batch, n_users:int)->Tensor: # [B]
-    "The users of a batch, as rows of a table of `n_users`. Raises `ValueError` where they are of another dataset, such as the history of someone new."
-    if len(batch.rows.ds) != n_users: raise ValueError(f"this model has a vector for each of {n_users} users, but these rows are of {len(batch.rows.ds)}: it can only answer for users it was trained on, in rows of their dataset")
+def known_users(
+    batch:Batch,
+    n_users:int,    # how many the model has vectors of
+    user_ids=None,  # and who they are, where that is known
+)->Tensor:          # [B]
+    "The users of a batch, as rows of a table. Raises `ValueError` where they are of another dataset, such as the history of someone new, or stand in another order."
+    ds, only = batch.rows.ds, "it can only answer for users it was trained on, in rows of their dataset"
+    if len(ds) != n_users: raise ValueError(f"this model has a vector for each of {n_users} users, but these rows are of {len(ds)}: {only}")
+    if user_ids is not None and ds.user_ids is not user_ids and not np.array_equal(ds.user_ids, user_ids): raise ValueError(f"the {n_users} users of {ds.name} are others than those that this model has vectors of, or are numbered otherwise: {only}")
     return batch.user
 
 # %% ../../nbs/22_factors.ipynb #c012
@@ -49,9 +56,11 @@ class Factors(nn.Module):
 
 class Factorisation(NextItem):
     "A user's vector stands where other methods have the state after a history."
-    def setup(self, rows): self.sampler = self.make_sampler and self.make_sampler(training_part(rows.ds))    # held-out items are drawn like any other
+    def setup(self, rows):
+        if rows.every: raise ValueError("these rows ask for what follows each item, so the first item of a history would never be learned: rows=pair_rows (`BPR_MF` has it)")
+        self.sampler = self.make_sampler and self.make_sampler(training_part(rows.ds))    # held-out items are drawn like any other
     def hidden(self, batch): return self.encoder(batch.target_user)
-    def score(self, batch): return self.encoder(known_users(batch, self.encoder.users.num_embeddings)) @ self.encoder.table().T
+    def score(self, batch): return self.encoder(known_users(batch, self.encoder.users.num_embeddings, getattr(self, "user_ids", None))) @ self.encoder.table().T
 
 # %% ../../nbs/22_factors.ipynb #c013
 def bpr_mf(

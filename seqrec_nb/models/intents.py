@@ -56,24 +56,26 @@ class ICLRec(Contrast):
         self.intent, self.anew, self.denoise = intent, anew, denoise
         self.kmeans = KMeans(clusters, encoder.table().shape[1], later=later)
 
-    def on_epoch(self, epoch, rows): self.kmeans.fit(represent_all(self, rows, self.intent))                  # E-step
+    def on_epoch(self, epoch, rows):                                                                          # E-step
+        if self.weight("intents"): self.kmeans.fit(represent_all(self, rows, self.intent))
     def encode(self, batch:Batch)->tuple[Tensor, Tensor]: # [M,D] at the layout's positions, [B,D] each row as one vector
         if self.intent == "mean of slots": h = self.encoder(batch.items); return batch.layout.pick(h), h.mean(1)
         h = self.encoder(batch.items, batch.layout)
         return h, h[batch.layout.last] if self.intent == "last" else batch.layout.mean(h)
     def terms(self, batch):                                                                                   # M-step
         h, row = self.encode(batch)
-        cluster, c = self.kmeans(row)                                                                         # [B], [B,D], constant
         views = self.encode_views(batch)
+        terms = {"next_item": self.next_item(h if batch.at is None else h[batch.at], batch), "views": self.contrast(*views)}
+        if not self.weight("intents"): return terms | {"intents": h.new_zeros(())}
+        cluster, c = self.kmeans(row)                                                                         # [B], [B,D], constant
         beside = self.encode_views(batch, self.intent) if self.anew else views
-        return {"next_item": self.next_item(h if batch.at is None else h[batch.at], batch), "views": self.contrast(*views),
-                "intents": sum(self.contrast(v, c, cluster if self.denoise else None) for v in beside) / 2}
+        return terms | {"intents": sum(self.contrast(v, c, cluster if self.denoise else None) for v in beside) / 2}
 
 def iclrec(
     ds:Dataset,
     loss:str="bce",          # of `LOSSES`
     views:float=.1,          # weight of the contrast of views
-    intents:float=.1,        # weight of the contrast with intents
+    intents:float=.1,        # weight of the contrast with intents; 0: no clusters are made
     clusters:int=256,        # K, at most the number of training rows
     represent:str="mean",    # a view in the contrast of views; the authors: 'all slots'
     intent:str="mean",       # a row when it is clustered; the authors: 'mean of slots'

@@ -16,7 +16,7 @@ from ..data import Dataset, with_attributes
 from ..encoders import Transformer
 from .cloze import at_mask
 from .sasrec import LOSSES
-from ..runs import load_model, stored_run
+from ..runs import address, load_model, stored_run
 from ..samplers import UniformNegatives
 from ..train import NextItem, Objective
 
@@ -122,6 +122,7 @@ def s3rec_pretraining(
     p:float=.5,                 # dropout
 )->S3Rec:
     "S3-Rec's first stage. Train it on `all_prefixes`."
+    if not attributes and (aap, map) != (.2, 1.): raise ValueError(f"aap={aap}, map={map}: weights of losses that attributes=False leaves out")
     weights = {"mip": mip, "sp": sp} | ({"aap": aap, "map": map} if attributes else {})
     return S3Rec(Transformer(ds.n_items, max_len, dim, layers, heads, p, p), with_attributes(ds).attributes if attributes else None, mask, double_sigmoid, whole, weights)
 
@@ -144,6 +145,7 @@ def s3rec(
 )->NextItem:
     "S3-Rec's second stage: SASRec, from the pre-trained encoder."
     if loss not in LOSSES: raise ValueError(f"loss={loss!r}: one of {', '.join(LOSSES)}")
+    if (made := stored_run(start).about["method"]) != address(s3rec_pretraining): raise ValueError(f"{start} is a run of {made}, not of S3-Rec's first stage; to go on from any stored encoder: NextItem(pretrained(ds, {start!r}), ...)")
     return NextItem(pretrained(ds, start, max_len), **LOSSES[loss])
 
 # %% ../../nbs/28_pretraining.ipynb #c039

@@ -123,20 +123,20 @@ def cl4srec(
     if not operators or set(operators) - set("CMR"): raise ValueError(f"operators={operators!r}: one or more of the letters C, M, R")
     made = {"C": partial(crop, ratio=crop_ratio, inclusive_start=inclusive_start), "M": partial(mask, ratio=mask_ratio, token=covers[token]), "R": partial(reorder, ratio=reorder_ratio, inclusive_start=inclusive_start)}
     made = [made[o] for o in operators]
-    if different and len(made) < 2: raise ValueError(f"operators={operators!r}: different=True needs two of them at least")
+    if different and (len(made) < 2 or len(set(operators)) < len(operators)): raise ValueError(f"operators={operators!r}: different=True needs two of them at least, each once")
     kind, operator = (TwoDifferent, made) if different else (Contrast, any_of(made))
     return kind(_encoder(ds, positions, max_len, dim, layers, heads, p), operator, represent, tau, {"views": weight}, full, **_loss(loss))
 
 CL4SREC = {
-    "bce": {},                                                                     # as S4Rec's, GenNi's and SparseEnNet's tables have it: the defaults
+    "bce": {},                                                                     # as S4Rec's, ICSRec's and GenNi's tables have it: the defaults
     "ce": dict(rows=prefix_rows, loss="ce", represent="last", different=True, crop_ratio=.6, mask_ratio=.3, reorder_ratio=.6, inclusive_start=True, token="mask"), # DuoRec's repository; FENRec's table
 }
 CL4SREC_AUTHORS = {
     "bce": dict(loss="bce+mask", represent="all slots", full=True, seen_score="0"), # ICLRec's code without its intents
-    "ce": dict(positions="start"),
+    "ce": dict(positions="start", epochs=50, patience=10),                         # DuoRec's repository
 }
 
-# %% ../../nbs/26_views.ipynb #c032
+# %% ../../nbs/26_views.ipynb #c035
 class CoSeRec(Contrast):
     "Contrast of views that may hold similar items, which after some epochs the model itself names."
     def __init__(self,
@@ -178,7 +178,7 @@ COSEREC = {"beauty": dict(threshold=12, short="SIMRC", insert_ratio=.5, substitu
 COSEREC["toys"] = COSEREC["beauty"]      # no script: chosen
 COSEREC_AUTHORS = dict(loss="bce+mask", represent="all slots", items_only=False, full=True, seen_score="0")
 
-# %% ../../nbs/26_views.ipynb #c040
+# %% ../../nbs/26_views.ipynb #c043
 MODES = {"us_x": ("again", "same"), "un": ("again",), "su": ("same",), "us": ("again", "same")} # DuoRec's names, and the views that each encodes
 
 class DuoRec(Contrast):
