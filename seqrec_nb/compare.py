@@ -71,7 +71,7 @@ def baselines(dataset:str)->dict[str, tuple[dict, str|None]]: # name -> (argumen
         "ICLRec": (dict(method=iclrec, **ICLREC[dataset]), "ICLRec"),
         "ICSRec": (dict(method=icsrec, **ICSREC[dataset]), "ICSRec"),
         "S3-Rec": (dict(method=s3rec, **S3REC[dataset], start=pre()), "S3-Rec"),
-        "S3-Rec, no attributes": (dict(method=s3rec, **S3REC[dataset], start=pre(attributes=False)), "S3-Rec"),
+        "S3-Rec, no attributes": (dict(method=s3rec, **S3REC[dataset], start=pre(attributes=False)), None),
     }
 
 # %% ../nbs/29_baselines.ipynb #c018
