@@ -114,10 +114,11 @@ def lengths_in_clusters(cluster:Tensor, length:Tensor, clusters:int, longest:int
     return torch.zeros(clusters, longest + 1, dtype=torch.long).index_put_((cluster, length.clamp_max(longest)), torch.ones((), dtype=torch.long), accumulate=True)
 
 def head_rates(counts:Tensor, share:float=.2)->Tensor: # [K,T] as of `lengths_in_clusters` -> [clusters that have users]
-    "The share of head users in each cluster; head are the `share` of all users with the longest histories, of those at the limit as large a part of each cluster as it takes."
+    "The share of head users in each cluster; head are the `share` of all users with the longest histories, of those at the limit as large a part of each cluster as it takes (who of them is head is chance). Raises `ValueError` where the limit lies beyond the longest length that was counted."
     if not 0 < share < 1: raise ValueError(f"share={share}: a part of the users between 0 and 1")
     counts = counts.double()
     users = counts.sum(0).flip(0).cumsum(0).flip(0)                                  # [T] with so many items or more
+    if counts[:, :-1].any() and users[-1] > share * users[0]: raise ValueError(f"the longest {share:.0%} of these users all lie in the last column, 'so many items or more', where who is longer is lost: lengths_in_clusters(..., longest=) above {counts.shape[1] - 1}")
     part = ((share * users[0] - (users - counts.sum(0))) / counts.sum(0).clamp_min(1)).clamp(0, 1)    # [T] of the users of a length: 0 below the limit, 1 above it
     size = counts.sum(1)
     return ((counts * part).sum(1) / size)[size > 0]

@@ -81,7 +81,7 @@ def first_users(
     share:float=1.,      # of the users, the first in the file
     prefixes:bool=False, # a row for each prefix, as `prefix_rows`, for methods that need that
 )->Rows:
-    "Training rows of a part of the users: `run(..., rows=partial(first_users, share=.4))`. Validation and test ask for all of them."
+    "Training rows of a part of the users: `run(..., rows=partial(first_users, share=.4))`. Validation and test ask for all of them, and so do counts that a method takes from the dataset (CoSeRec's similarity, popular negatives)."
     if not 0 < share <= 1: raise ValueError(f"share={share}: a share of the users above 0, at most 1")
     rows = (prefix_rows if prefixes else user_rows)(ds, max_len=max_len)
     return rows[(rows.user < int(share * len(ds))).nonzero().squeeze(1)]

@@ -79,6 +79,7 @@ def with_fenrec(
     "FENRec's two losses in the place of an objective's own. Raises `ValueError` for an objective or a setting that they do not go with."
     if not isinstance(objective, Contrast) or "contrast" in vars(objective):
         raise ValueError(f"{type(objective).__name__} has no method `contrast` to replace: give a `Contrast`, such as icsrec(ds) or duorec(ds)")
+    if hasattr(objective, "fenrec"): raise ValueError(f"{type(objective).__name__} has FENRec's losses already: give their settings where it was made")
     for name, value, known in (("margin", margin, ("multiplied", "added")), ("label_position", label_position, ("true", "first"))):
         if value not in known: raise ValueError(f"{name}={value!r}: one of {', '.join(known)}")
     for name, value, good in (("gamma", gamma, gamma >= 0), ("mix", mix, 0 <= mix <= 1), ("mu", mu, mu >= 0), ("tau2", tau2, tau2 > 0), ("noise", noise, noise >= 0), ("warmup", warmup, warmup >= 0)):

@@ -28,7 +28,7 @@ class Hardness(nn.Module):
         adjust:bool=False,         # alpha adjusts itself after each batch, from `alpha` on
         pace:float=.01,            # by how much
         high:float=6.,             # its largest value
-        exclude:str="target",      # what is never drawn: the 'target'; the user's 'history', the training part; the whole 'sequence', held-out items too, which leaks unless alpha is 0; or 'nothing'
+        exclude:str="target",      # what is never drawn: the 'target'; the user's 'history', the training part; the whole 'sequence', held-out items too, which may leak unless alpha is 0; or 'nothing'
         per:str="batch",           # candidates are chosen for each 'batch', or for each 'position' as in Algorithm 1, which is slow
     ):
         super().__init__()
@@ -108,6 +108,7 @@ def genni(
     max_len:int=50, dim:int=64, layers:int=2, heads:int=2, p:float=.5, # as for `sasrec`
 )->NextItem:
     "GenNi (Chen et al. 2022): SASRec, or S3-Rec's second stage, against negatives that the model proposes."
+    if start and (dim, layers, heads, p) != (64, 2, 2, .5): raise ValueError(f"dim={dim}, layers={layers}, heads={heads}, p={p}: with start= the encoder is the stored one, sizes and all")
     base = sasrec(ds, loss, max_len, dim, layers, heads, p) if start is None else s3rec(ds, start, loss, max_len)
     return generated(base, k, reduce, alpha=alpha, beta=beta, growing=growing, adjust=adjust, pace=pace, high=high, exclude=exclude, per=per)
 

@@ -70,7 +70,7 @@ class S4Rec(Contrast):
     ):
         weights = dict(clusters=.01 * (intents == "online"), views=.1, distillation=.1, head=1.) | (weights or {})
         super().__init__(encoder, operator, represent, tau2, weights, **next_item)
-        if represent == "all slots": raise ValueError("represent='all slots' is as wide as L intents: 'mean', 'last' or 'mean of slots'")
+        if represent not in ("mean", "last", "mean of slots"): raise ValueError(f"represent={represent!r}: 'mean', 'last' or 'mean of slots', as wide as an intent")
         for name, value, known in (("intents", intents, ("online", "kmeans")), ("normalise", normalise, ("all", "intents", "scores", "none")), ("own", own, ("p", "q"))):
             if value not in known: raise ValueError(f"{name}={value!r}: one of {', '.join(known)}")
         for name, value in (("tau1", tau1), ("tau3", tau3), ("eps", eps), ("clusters", clusters)):
