@@ -38,7 +38,7 @@ def adversarial_loss(
     label:Tensor,         # [M] class, 0..C-1
     scale:float=1.,       # of the reversed gradient; -1: no reversal, encoder and classifier work together
 )->Tensor:                # scalar, mean over the M; 0 if there are none
-    "Cross-entropy of a classifier behind gradient reversal."
+    "Cross-entropy of a classifier behind gradient reversal (Ganin et al. 2016). Raises `ValueError` for unequal numbers of vectors and labels."
     if len(h) != len(label): raise ValueError(f"{len(h)} vectors but {len(label)} labels: one each (two views make twice as many of both)")
     return F.cross_entropy(classifier(reverse(h, scale)), label.long(), reduction="sum") / max(len(h), 1)
 
@@ -60,7 +60,7 @@ def stability_loss(
     operator:Tensor|None=None,   # [B] which operator made `h`: name it instead
     scale:float=1.,              # of the reversed gradient
 )->Tensor:                       # scalar, mean over pairs
-    "SparseEnNet's stability discriminator (Eq. 9), in three readings."
+    "SparseEnNet's stability discriminator (Eq. 9), in three readings. Raises `ValueError` for `other` and `operator` at once."
     if other is not None and operator is not None: raise ValueError("other= and operator= are two readings of the equation: give one of them")
     pairs, label = torch.cat([h, again], 1), torch.ones_like(h[:, 0], dtype=torch.long)
     if operator is not None: label = operator
@@ -73,7 +73,7 @@ def longest(
     share:float=.2,      # of the users
     ties:str="first",    # of those at the border take the 'first' ones, so that exactly ceil(share U) are head; 'none' (length > percentile); or 'all' (>=)
 )->Tensor:               # [U] bool, True: head
-    "Who belongs to the head: the users with the longest histories."
+    "Who belongs to the head: the users with the longest histories. Raises `ValueError` for a share outside 0 to 1 and for other `ties`."
     if not 0 <= share <= 1: raise ValueError(f"share={share}: a share of the users, from 0 to 1")
     if ties not in ("first", "none", "all"): raise ValueError(f"ties={ties!r}: 'first', 'none' or 'all'")
     head = torch.zeros_like(length, dtype=torch.bool)
@@ -136,7 +136,7 @@ def attack(
     loss,                # () -> scalar; called once for each step, with the table perturbed
     perturb=PGD(),       # (delta, gradient) -> delta, with `steps` and `weight`
 )->tuple[Tensor, Tensor]: # [V,D] the last perturbation; the loss there
-    "Add to every `.grad` the gradient of the loss at a table perturbed to raise it; the table is as before."
+    "Add to every `.grad` the gradient of the loss at a table perturbed to raise it; the table is as before. Raises `ValueError` for a table that is computed or has no gradient, and for no steps."
     if not table.is_leaf: raise ValueError("the table is computed from other parameters, so it cannot be moved: give the parameter itself (an encoder's `table()` must return it)")
     if table.grad is None: raise ValueError("the table has no gradient to follow: call backward() on the loss first, and see that the loss uses the table")
     if perturb.steps < 1: raise ValueError(f"steps={perturb.steps}: at least one; for none, leave the attack out")

@@ -30,11 +30,12 @@ def uniformity(
     t:float=2.,
     chunk:int=1024,           # rows at a time: N x N distances never stand in memory at once
 )->float:                     # the lower, the more uniform; at most 0
-    "Logarithm of the mean Gaussian potential over all pairs (Wang and Isola 2020). Raises `ValueError` for fewer than two vectors or one that is not finite."
+    "Logarithm of the mean Gaussian potential over all pairs (Wang and Isola 2020). Raises `ValueError` for fewer than two vectors that count, or one that is not finite."
     if len(x) < 2: raise ValueError(f"{len(x)} vectors: uniformity is of pairs")
     if not torch.isfinite(x).all(): raise ValueError("some vectors are not finite")
     x = F.normalize(x.double(), dim=1) if normalise else x.double()
     w = torch.ones(len(x), dtype=torch.double, device=x.device) if weight is None else weight.double()
+    if (w != 0).sum() < 2: raise ValueError("fewer than two vectors have a weight other than 0: uniformity is of pairs")
     total = torch.zeros((), dtype=torch.double, device=x.device)
     for i in range(0, len(x), chunk):
         d = torch.cdist(x[i:i + chunk], x, compute_mode="donot_use_mm_for_euclid_dist")
@@ -49,8 +50,9 @@ def alignment(
     squared:bool=True,     # False: the distance itself, as in DuoRec's helper
     normalise:bool=True,   # False: the vectors as they are, as there
 )->float:                  # 0 if the views agree
-    "Mean squared distance of two views (Wang and Isola 2020)."
+    "Mean squared distance of two views (Wang and Isola 2020). Raises `ValueError` for views of different shapes, and for none."
     if a.shape != b.shape: raise ValueError(f"views of shapes {tuple(a.shape)} and {tuple(b.shape)}: one row each for the same things")
+    if not len(a): raise ValueError("there are no views: alignment is a mean over them")
     if normalise: a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
     d = (a - b).norm(dim=1)
     return (d * d if squared else d).mean().item()
@@ -62,7 +64,8 @@ def spectrum(table:Tensor)->Tensor: # [N+1,D], padding first -> [D], from 1 down
     return s / s[0]
 
 def mean_cosine(table:Tensor)->float: # [N+1,D], padding first; 1: all items in one direction, 0: in all
-    "Mean cosine of two different items."
+    "Mean cosine of two different items. Raises `ValueError` for fewer than two."
+    if len(table) < 3: raise ValueError(f"a table of {max(len(table) - 1, 0)} items beside padding: a cosine is of pairs")
     u = F.normalize(table.detach()[1:].double(), dim=1)
     return ((u.sum(0).square().sum() - len(u)) / (len(u) * (len(u) - 1))).item()
 
@@ -75,9 +78,11 @@ def item_geometry(objective:Objective, ds:Dataset)->dict[str, Tensor]:
     return {"spectrum": spectrum(table).float(), "geometry": torch.tensor([uniformity(table[1:]), uniformity(table[1:], count), mean_cosine(table), *extent(table[1:])])}
 
 def extent(x:Tensor)->tuple[float, float]: # [N,D] -> mean distance of two different vectors, sum of the variances of their coordinates
-    "How far a set of vectors reaches."
-    d = torch.cdist(x.double(), x.double())
-    return (d.sum() / (len(x) * (len(x) - 1))).item(), x.double().var(0, correction=0).sum().item()
+    "How far a set of vectors reaches. Raises `ValueError` for fewer than two."
+    if len(x) < 2: raise ValueError(f"{len(x)} vectors: a distance is of pairs")
+    x = x.double()
+    total = sum(torch.cdist(x[i:i + 1024], x).sum() for i in range(0, len(x), 1024))   # N x N distances never stand in memory at once
+    return (total / (len(x) * (len(x) - 1))).item(), x.var(0, correction=0).sum().item()
 
 # %% ../nbs/13_analyse.ipynb #c016
 def pools(ds:Dataset, cold:int=10, frequent:int=30, most:int=2000, seed:int=0)->dict[str, Tensor]: # item numbers
@@ -114,7 +119,7 @@ def lengths_in_clusters(cluster:Tensor, length:Tensor, clusters:int, longest:int
     return torch.zeros(clusters, longest + 1, dtype=torch.long).index_put_((cluster, length.clamp_max(longest)), torch.ones((), dtype=torch.long), accumulate=True)
 
 def head_rates(counts:Tensor, share:float=.2)->Tensor: # [K,T] as of `lengths_in_clusters` -> [clusters that have users]
-    "The share of head users in each cluster; head are the `share` of all users with the longest histories, of those at the limit as large a part of each cluster as it takes (who of them is head is chance). Raises `ValueError` where the limit lies beyond the longest length that was counted."
+    "The share of head users in each cluster; head are the `share` of all users with the longest histories, of those at the limit as large a part of each cluster as it takes (who of them is head is chance). Raises `ValueError` for a share that is none, and where the limit lies beyond the longest length that was counted."
     if not 0 < share < 1: raise ValueError(f"share={share}: a part of the users between 0 and 1")
     counts = counts.double()
     users = counts.sum(0).flip(0).cumsum(0).flip(0)                                  # [T] with so many items or more

@@ -22,31 +22,43 @@ from .batches import Batch, Rows
 from .data import Dataset
 
 # %% ../nbs/04_augment.ipynb #c007
-def real(length:Tensor, width:int)->Tensor: # [B,width], True at a row's items, which stand at the right
+def real(length:Tensor, width:int)->Tensor: # [B,width]
+    "True at a row's items, which stand at the right."
     return torch.arange(width, device=length.device) >= width - length[:, None]
+
+def _fits(items:Tensor, length:Tensor, axes=(2, 3)): # what every operator asks of a batch
+    if items.ndim not in axes: raise ValueError(f"items of shape {list(items.shape)}: {' or '.join({2: 'ids [B,L]', 3: 'embeddings [B,L,D]'}[a] for a in axes)} are wanted here")
+    if length.shape != items.shape[:1]: raise ValueError(f"{len(items)} rows but lengths of shape {list(length.shape)}: one number for each row, [{len(items)}]")
+    if length.device.type == "cpu" and (length > items.shape[1]).any(): raise ValueError(f"a length of {int(length.max())} in rows of {items.shape[1]} slots: cut the lengths with the items, as `recent` does")   # a GPU would wait for the answer
 
 def share(
     length:Tensor,  # [B] items in each row, n
     ratio:float,    # share of them to touch, 0 to 1
     least:int=0,    # but at least so many, as far as there are
-)->Tensor:          # [B] how many: int(ratio * n), in float64 like Python's own
+)->Tensor:          # [B]
+    "How many items of each row to touch: int(ratio * n), in float64 like Python's own. Raises `ValueError` for a ratio outside 0 to 1."
     if not 0 <= ratio <= 1: raise ValueError(f"ratio={ratio}: a share of the row, from 0 to 1")
     return (ratio * length.double()).long().clamp_min(least).minimum(length)
 
-def starts(length:Tensor, size:Tensor, inclusive:bool=False)->Tensor: # [B] at how many places a window of `size` may begin: n - size, or one more; n where the size is 0
+def starts(length:Tensor, size:Tensor, inclusive:bool=False)->Tensor: # [B]
+    "At how many places a window of `size` items may begin: n - size, or one more; n where the size is 0."
     return (length - size + (inclusive & (size > 0))).clamp_min(1)
 
-def draw(below:Tensor, generator:torch.Generator|None=None)->Tensor: # like `below`, a uniform whole number from 0 to below-1 for each
+def draw(below:Tensor, generator:torch.Generator|None=None)->Tensor: # like `below`
+    "A uniform whole number from 0 to below-1 for each."
     return (torch.rand(below.shape, dtype=torch.float64, generator=generator, device=below.device) * below).long()
 
-def place(length:Tensor, width:int)->Tensor: # [B,width], 0 at a row's first item, negative in the padding
+def place(length:Tensor, width:int)->Tensor: # [B,width]
+    "The place of each slot in its row: 0 at the first item, negative in the padding."
     return torch.arange(width, device=length.device) - (width - length[:, None])
 
-def window(length:Tensor, start:Tensor, size:Tensor, width:int)->Tensor: # [B,width], True at the `size` items from `start`
+def window(length:Tensor, start:Tensor, size:Tensor, width:int)->Tensor: # [B,width]
+    "True at the `size` items from `start`."
     at = place(length, width)
     return (at >= start[:, None]) & (at < (start + size)[:, None])
 
-def choose(length:Tensor, size:Tensor, width:int, generator:torch.Generator|None=None)->Tensor: # [B,width], True at `size` different items, all choices equally likely
+def choose(length:Tensor, size:Tensor, width:int, generator:torch.Generator|None=None)->Tensor: # [B,width]
+    "True at `size` different items of each row, all choices equally likely."
     key = torch.rand(len(length), width, generator=generator, device=length.device)
     return key.masked_fill(~real(length, width), 2.).argsort(1).argsort(1) < size[:, None]
 
@@ -59,6 +71,7 @@ def compact(
     keep:Tensor,          # [B,W] which of them stay
     width:int|None=None,  # L, width of the result; default W. Of more than L the most recent stay
 )->tuple[Tensor,Tensor]:  # [B,L] or [B,L,D] left-padded with 0, [B] lengths
+    "What is kept, moved to the right in its order."
     width = x.shape[1] if width is None else width
     order = keep.byte().argsort(stable=True, dim=1)[:, -width:]
     n = keep.sum(1).clamp_max(width)
@@ -77,7 +90,8 @@ def crop(
     ratio:float=.2,               # share to keep. ICLRec, CoSeRec, RecStudio .2; CL4SRec in DuoRec's repository .6
     inclusive_start:bool=False,   # False: ICLRec, CoSeRec. True: DuoRec, RecStudio
 )->tuple[Tensor,Tensor]:
-    "Keep one window of a row, at least one item: where the share rounds to none, any one item."
+    "Keep one window of a row (CL4SRec, Xie et al., ICDE 2022, rounded as in ICLRec's and CoSeRec's code), at least one item: where the share rounds to none, any one item."
+    _fits(items, length)
     m = share(length, ratio)
     start = draw(starts(length, m, inclusive_start), generator)
     return compact(items, window(length, start, m.clamp_min(1), items.shape[1]))
@@ -90,9 +104,10 @@ def mask(
     token:int|Tensor=0,           # what to put there. 0, padding: ICLRec, CoSeRec; N+1: DuoRec, RecStudio; with embeddings a vector [D]
     least:int=0,
 )->tuple[Tensor,Tensor]:
-    """Cover items with a token. Nobody in a `Transformer` attends to an item covered with 0, padding (a covered embedding is attended to); the length still counts it.
+    """Cover items with a token (CL4SRec, Xie et al., ICDE 2022, rounded as in ICLRec's and CoSeRec's code). Nobody in a `Transformer` attends to an item covered with 0, padding (a covered embedding is attended to); the length still counts it.
 
     (DuoRec's code covers, and reorders, the batch itself, so that its main loss sees the change as well; here the batch stays as it is.)"""
+    _fits(items, length)
     hit = _wide(choose(length, share(length, ratio, least), items.shape[1], generator), items)
     return torch.where(hit, torch.as_tensor(token, dtype=items.dtype, device=items.device), items), length
 
@@ -103,14 +118,15 @@ def reorder(
     ratio:float=.2,               # share to shuffle. ICLRec, RecStudio, S4Rec .2; CoSeRec with a length threshold .7; DuoRec's repository .6
     inclusive_start:bool=False,   # False: ICLRec, CoSeRec. True: DuoRec, RecStudio
 )->tuple[Tensor,Tensor]:
-    "Shuffle one window of a row. A window of one item, or none, changes nothing."
+    "Shuffle one window of a row (CL4SRec, Xie et al., ICDE 2022, rounded as in ICLRec's and CoSeRec's code). A window of one item, or none, changes nothing."
+    _fits(items, length)
     m, L = share(length, ratio), items.shape[1]
     start = draw(starts(length, m, inclusive_start), generator)
     noise = torch.rand(len(items), L, dtype=torch.float64, generator=generator, device=items.device)
     key = torch.where(window(length, start, m, L), start[:, None] + noise, place(length, L))   # inside: all between start and start + 1
     return items[torch.arange(len(items), device=items.device)[:, None], key.argsort(stable=True, dim=1)], length
 
-# %% ../nbs/04_augment.ipynb #c020
+# %% ../nbs/04_augment.ipynb #c022
 def remove(
     items:Tensor,                 # [B,L], or embeddings [B,L,D]
     length:Tensor,                # [B]
@@ -119,6 +135,7 @@ def remove(
     inclusive_start:bool=True,
 )->tuple[Tensor,Tensor]:
     "Take one window out of a row and close the gap (S4Rec Eq. 3). One item at least stays."
+    _fits(items, length)
     m, L = share(length, ratio).minimum((length - 1).clamp_min(0)), items.shape[1]
     start = draw(starts(length, m, inclusive_start), generator)
     return compact(items, real(length, L) & ~window(length, start, m, L))
@@ -130,10 +147,11 @@ def subsequence(
     most:float=.5,                # longest piece, share of the row; S3-Rec's segments: half
 )->tuple[Tensor,Tensor]:
     "Keep a window of random length: uniform from 1 to `most` of the row, then a uniform start, the last one included."
+    _fits(items, length)
     m = draw(share(length, most, 1), generator) + 1
     return compact(items, window(length, draw(starts(length, m, True), generator), m, items.shape[1]))
 
-# %% ../nbs/04_augment.ipynb #c023
+# %% ../nbs/04_augment.ipynb #c026
 def _training(ds:Dataset)->tuple[np.ndarray,np.ndarray,np.ndarray]: # items, the user of each, and for each user where theirs begin
     n = (ds.lengths - 3).clamp_min(0).cpu().numpy()
     user = np.repeat(np.arange(len(ds)), n)
@@ -155,7 +173,7 @@ def item_cf(
     row, col, n = C.row[off], C.col[off], X.getnnz(0)
     return sparse.csr_matrix((C.data[off] / np.sqrt(n[row] * n[col]), (row, col)), shape=C.shape)
 
-# %% ../nbs/04_augment.ipynb #c025
+# %% ../nbs/04_augment.ipynb #c028
 @dataclass(eq=False)
 class Similar:
     "The most similar item of each item."
@@ -171,7 +189,7 @@ class Similar:
     def to(self, device)->"Similar": return replace(self, item=self.item.to(device), score=self.score.to(device), known=self.known.to(device))
 
 def similar_by_counts(ds:Dataset, iuf:bool=True)->Similar: # on the device of `ds`
-    "The top neighbour by `item_cf`; among equals the first seen, in the order of users and of their items."
+    "The top neighbour by `item_cf`; among equals the first seen, in the order of users and of their items. Raises `ValueError` where no two items share a user."
     S = item_cf(ds, iuf)
     if not S.nnz: raise ValueError(f"no two items of {ds.name} share a user in the training parts: nothing is similar by counts; use similar_by_embedding")
     row, best = np.repeat(np.arange(S.shape[0]), np.diff(S.indptr)), S.max(1).toarray()[:, 0]
@@ -194,14 +212,14 @@ def similar_by_counts(ds:Dataset, iuf:bool=True)->Similar: # on the device of `d
     score[:-1][some] = (best[some] - low) / (high - low if high > low else 1)
     return Similar(torch.from_numpy(item), torch.from_numpy(score), torch.from_numpy(np.flatnonzero(some))).to(ds.device)
 
-# %% ../nbs/04_augment.ipynb #c027
+# %% ../nbs/04_augment.ipynb #c030
 @torch.no_grad()
 def similar_by_embedding(
     table:Tensor,           # [N+2,D] padding, items, mask token
     items_only:bool=False,  # False: CoSeRec, every row is a candidate
     chunk:int=1024,         # items compared at a time
 )->Similar:
-    "The row with the largest inner product, an item's own left out. Scaled by the extremes of the products with rows 1 to N+1, own ones included, as CoSeRec does."
+    "The row with the largest inner product, an item's own left out. Scaled by the extremes of the products with rows 1 to N+1, own ones included, as CoSeRec does. Raises `ValueError` for a table that is not finite."
     if not table.isfinite().all(): raise ValueError("the table holds values that are not finite; the model has diverged: look at its loss, or lower the learning rate")
     V, skip = len(table), int(items_only)                               # rows skipped at either end
     item, score, extremes = [], [], []
@@ -222,7 +240,7 @@ def hybrid(a:Similar, b:Similar)->Similar:
     more = b.score > a.score
     return Similar(torch.where(more, b.item, a.item), torch.where(more, b.score, a.score.to(b.score.dtype)), a.known)
 
-# %% ../nbs/04_augment.ipynb #c034
+# %% ../nbs/04_augment.ipynb #c037
 def insert(
     items:Tensor,                 # [B,L]
     length:Tensor,                # [B]
@@ -231,8 +249,9 @@ def insert(
     ratio:float=.4,               # share of the items that get one; CoSeRec .4, on Beauty and Yelp .5
     least:int=1,                  # CoSeRec: at least one, also in a row of one
 )->tuple[Tensor,Tensor]:          # [B,L]: of more than L the most recent
-    "Insert before some items the item most similar to each (CoSeRec, at most one an item)."
+    "Insert before some items the item most similar to each (CoSeRec, at most one an item). Raises `ValueError` without `similar` and for embeddings."
     if similar is None: raise ValueError("insert needs to know what is similar: partial(insert, similar=similar_by_counts(ds))")
+    _fits(items, length, (2,))
     L = items.shape[1]
     hit = choose(length, share(length, ratio, least), L, generator)
     pairs = torch.stack([similar(items, generator), items], 2).flatten(1)              # [B,2L] new, old, new, old, ...
@@ -246,32 +265,36 @@ def substitute(
     ratio:float=.1,               # share of the items; CoSeRec .1, on Beauty .05
     least:int=1,                  # CoSeRec: at least one, also in a row of one
 )->tuple[Tensor,Tensor]:
-    "Replace some items by the item most similar to each (CoSeRec)."
+    "Replace some items by the item most similar to each (CoSeRec). Raises `ValueError` without `similar` and for embeddings."
     if similar is None: raise ValueError("substitute needs to know what is similar: partial(substitute, similar=similar_by_counts(ds))")
+    _fits(items, length, (2,))
     hit = choose(length, share(length, ratio, least), items.shape[1], generator)
     return torch.where(hit, similar(items, generator), items), length
 
 def insert_random(
     items:Tensor,                 # [B,L]
-    length:Tensor,                # [B], one or more each
+    length:Tensor,                # [B]
     generator:torch.Generator|None=None,
     ratio:float=.2,               # number of items to insert, share of the row; the paper gives none
     least:int=1,
 )->tuple[Tensor,Tensor]:          # [B,L]: of more than L the most recent
-    """Insert random items of other rows of the batch (of prefix rows, perhaps of the same user) at random places, before the first to after the last (S4Rec Eq. 5). A batch of one has no others and stays as it is.
+    """Insert random items of other rows of the batch (of prefix rows, perhaps of the same user) at random places, before the first to after the last (S4Rec Eq. 5). A row with no others that have items, such as a batch of one, stays as it is.
 
     Inserting one after the other makes every set of places equally likely, so the places are chosen at once."""
+    _fits(items, length, (2,))
     B, L = items.shape
     if B < 2: return items, length
-    m = share(length, ratio, least)
+    some = length > 0                                                                  # rows to take from: where all have items, order and nth are 0, 1, 2, ...
+    order, nth, n = (~some).byte().argsort(stable=True), some.cumsum(0) - 1, some.sum()
+    m = share(length, ratio, least) * (n > 1)
     new = choose(length + m, m, 2 * L, generator)                                      # [B,2L] which of the n+m places are new
     at = ((~new & real(length + m, 2 * L)).cumsum(1) - 1 + L - length[:, None]).clamp(0, L - 1)
     me = torch.arange(B, device=items.device)[:, None]
-    who = (me + 1 + draw(torch.full((B, 2 * L), B - 1, device=items.device), generator)) % B     # anyone but me
+    who = order[(nth[:, None] + 1 + draw((n - 1).clamp_min(1).expand(B, 2 * L), generator)) % n.clamp_min(1)]     # anyone but me
     theirs = items[who, L - 1 - draw(length[who], generator)]
     return compact(torch.where(new, theirs, items[me, at]), real(length + m, 2 * L), L)
 
-# %% ../nbs/04_augment.ipynb #c037
+# %% ../nbs/04_augment.ipynb #c041
 def pool_at(
     x:Tensor,       # [B,L,D] embeddings of left-padded rows
     length:Tensor,  # [B]
@@ -293,11 +316,12 @@ def pool(
     least:int=2,                  # a window of one would change nothing
     inclusive_start:bool=True,
 )->tuple[Tensor,Tensor]:          # [B,L,D], [B]
-    "Replace one window of a row by the mean of its embeddings. A row of one item stays as it is."
+    "Replace one window of a row by the mean of its embeddings (SparseEnNet, Eq. 5). A row of one item stays as it is. Raises `ValueError` for ids."
+    _fits(x, length, (3,))
     m = share(length, ratio, least)
     return pool_at(x, length, draw(starts(length, m, inclusive_start), generator), m)
 
-# %% ../nbs/04_augment.ipynb #c043
+# %% ../nbs/04_augment.ipynb #c047
 def per_row(
     operators,       # K functions (items, length, generator) -> (items, length)
     choice:Tensor,   # [B] 0..K-1; -1: as it is
@@ -305,14 +329,17 @@ def per_row(
     length:Tensor,   # [B]
     generator:torch.Generator|None=None,
 )->tuple[Tensor,Tensor]:
-    "Each row changed by the operator chosen for it."
+    "Each row changed by the operator chosen for it. Raises `ValueError` for choices that are not one of the K for each row."
+    if choice.shape != length.shape: raise ValueError(f"choices of shape {list(choice.shape)} for lengths of {list(length.shape)}: one for each row")
+    if choice.device.type == "cpu" and ((choice < -1) | (choice >= len(operators))).any(): raise ValueError(f"choices from {int(choice.min())} to {int(choice.max())} of {len(operators)} operators: from 0 to {len(operators) - 1}, or -1 for none")
     out, n = items, length
     for k, op in enumerate(operators):
         x, m = op(items, length, generator)
         out, n = torch.where(_wide(choice == k, x), x, out), torch.where(choice == k, m, n)
     return out, n
 
-def choose_one(operators, length:Tensor, generator:torch.Generator|None=None)->Tensor: # [B], uniform
+def choose_one(operators, length:Tensor, generator:torch.Generator|None=None)->Tensor: # [B]
+    "The number of an operator for each row, all equally likely."
     return draw(torch.full_like(length, len(operators)), generator)
 
 def choose_two(
@@ -320,7 +347,8 @@ def choose_two(
     length:Tensor,   # [B]
     generator:torch.Generator|None=None,
     least:int=2,     # rows of fewer items get -1 twice; DuoRec: 2
-)->tuple[Tensor,Tensor]: # [B] and [B], different in every row, all pairs equally likely
+)->tuple[Tensor,Tensor]: # [B] and [B]
+    "The numbers of two different operators for each row, all pairs equally likely. Raises `ValueError` for fewer than two operators."
     K = len(operators)
     if K < 2: raise ValueError(f"two different operators out of {K}: give at least two, or use choose_one twice")
     a = draw(torch.full_like(length, K), generator)
@@ -334,13 +362,13 @@ def choose_by_length(
     threshold:int=4, # rows of more items get any operator. CoSeRec: 4, on Beauty 12
     short=(4, 0, 2), # numbers of the operators that the others get
 )->Tensor:           # [B]
-    "CoSeRec's choice: uniform over all operators for long rows, over a few for short ones."
-    if max(short) >= len(operators): raise ValueError(f"short={short}: numbers of operators, below {len(operators)}")
+    "CoSeRec's choice: uniform over all operators for long rows, over a few for short ones. Raises `ValueError` for a `short` that is empty or names no operator."
+    if not len(short) or not all(0 <= k < len(operators) for k in short): raise ValueError(f"short={short}: one or more numbers of operators, from 0 to {len(operators) - 1}")
     few = torch.tensor(short, device=length.device)
     long, short = (draw(torch.full_like(length, n), generator) for n in (len(operators), len(few)))
     return torch.where(length > threshold, long, few[short])
 
-# %% ../nbs/04_augment.ipynb #c047
+# %% ../nbs/04_augment.ipynb #c051
 def coserec(
     similar:Similar,
     threshold:int=4,        # rows of more items get any of the five; -1: all rows do
@@ -348,7 +376,7 @@ def coserec(
     crop_ratio:float=.2, mask_ratio:float=.7, insert_ratio:float=.4, substitute_ratio:float=.1,
     reorder_ratio:float|None=None, # None: CoSeRec's, the mask's ratio with a threshold and .2 without
 ):                          # an operator (items, length, generator) -> (items, length)
-    "One of CoSeRec's five operators for each row."
+    "One of CoSeRec's five operators for each row. Raises `ValueError` for a `short` of other letters, or none."
     if not short or set(short) - set("ICMRS"): raise ValueError(f"short={short!r}: one or more of the letters I, C, M, R, S, for example 'SIM'")
     if reorder_ratio is None: reorder_ratio = .2 if threshold < 0 else mask_ratio
     def five(op, ratio, **kw): return lambda items, length, generator=None: op(items, length, generator, ratio=ratio, **kw)
@@ -357,7 +385,7 @@ def coserec(
         return per_row(operators, choose_by_length(operators, length, generator, threshold, ["ICMRS".index(c) for c in short]), items, length, generator)
     return operator
 
-# %% ../nbs/04_augment.ipynb #c053
+# %% ../nbs/04_augment.ipynb #c057
 class SameTarget:
     "Finds, for the rows of a batch, other rows of the training set that predict the same item."
     def __init__(self,
@@ -373,7 +401,8 @@ class SameTarget:
         count = self.target.bincount(minlength=rows.ds.n_items + 1)
         self.size, self.first = count[self.target], (count.cumsum(0) - count)[self.target]
 
-    def find(self, batch:Batch)->Tensor: # [B] the rows' numbers
+    def find(self, batch:Batch)->Tensor: # [B]
+        "The rows' numbers. Raises `ValueError` for rows that are not among those given."
         i = self.index[batch.rows.start + batch.rows.length] if batch.rows.ds is self.rows.ds else None
         if i is None or (i.device.type == "cpu" and (i < 0).any()): raise ValueError("the batch has rows that are not among those given to SameTarget: make both from the same rows")
         return i

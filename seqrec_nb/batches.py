@@ -46,7 +46,7 @@ class Rows:
         batch_size:int=256,                     # rows a batch; the last one may be smaller
         generator:torch.Generator|None=None,    # shuffles; None keeps the order. On the device of the rows
     ):
-        "All rows once, a `Batch` at a time."
+        "All rows once, a `Batch` at a time. Raises `ValueError` for a batch of less than one row."
         if batch_size < 1: raise ValueError(f"batch_size={batch_size}: at least one row a batch")
         order = torch.arange(len(self), device=self.device) if generator is None else torch.randperm(len(self), generator=generator, device=self.device)
         return (self.batch(i) for i in order.split(batch_size))
@@ -64,7 +64,7 @@ def user_rows(
     phase:str="train", # 'train', 'valid' or 'test'
     max_len:int=50,    # items of history that a row holds: the most recent ones
 )->Rows:
-    "One row a user. In training every position has a target, in validation and test only the last."
+    "One row a user. In training every position has a target, in validation and test only the last. Raises `ValueError` for a phase that there is not, and a `max_len` below 1."
     if phase not in AHEAD: raise ValueError(f"phase {phase!r}: one of {', '.join(AHEAD)}")
     if max_len < 1: raise ValueError(f"max_len={max_len}: at least one item")
     end = ds.offsets[1:] - AHEAD[phase]                   # where the last target stands
@@ -81,7 +81,8 @@ def training_part(ds:Dataset)->Dataset:
 def prefix_rows(ds:Dataset, max_len:int=50)->Rows:
     """One row for every prefix of a training part, predicting the item that follows it: targets $s_2 \\dots s_{n-2}$, each from its own row.
 
-    The rows of the library RecBole and of DuoRec, and, in another wording, the DS rule of ICSRec and FENRec (tested below)."""
+    The rows of the library RecBole and of DuoRec, and, in another wording, the DS rule of ICSRec and FENRec (tested below). Raises `ValueError` for a `max_len` below 1."""
+    if max_len < 1: raise ValueError(f"max_len={max_len}: at least one item")
     n = (ds.lengths - 3).clamp_min(0)                     # targets of a user
     user = torch.arange(len(ds), device=ds.device).repeat_interleave(n)
     t = torch.arange(len(user), device=ds.device) - (n.cumsum(0) - n)[user] + 1   # prefix length 1..n-3
@@ -130,7 +131,7 @@ def pack(
     length:Tensor, # [B] real positions of each row, 1..width; on the CPU
     width:int,     # L, also the width of a bin
 )->Layout:
-    "The packed layout: several rows share a bin, longest first, and only real positions come out."
+    "The packed layout: several rows share a bin, longest first, and only real positions come out. Raises `ValueError` for a row of less than one item or more than `width`."
     n = length.numpy()
     if len(n) and not 1 <= n.min() <= n.max() <= width: raise ValueError(f"rows of {n.min()} to {n.max()} items do not go into bins of {width}: pack takes 1 to {width}")
     order = np.argsort(-n, kind="stable")                    # longest first

@@ -63,7 +63,10 @@ def lloyd(
     return centroids
 
 # %% ../nbs/07_clusters.ipynb #c016
-def _check_points(x:Tensor, k:int):
+def _check_points(x:Tensor, k:int, restarts:int, start:Tensor|None):
+    if k < 1: raise ValueError(f"k={k}: one cluster at least")
+    if start is None and restarts < 1: raise ValueError(f"restarts={restarts}: one random start at least")
+    if start is not None and start.shape != (k, x.shape[1]): raise ValueError(f"a start of shape {list(start.shape)} for {k} clusters of width {x.shape[1]}: one centroid each, [{k},{x.shape[1]}]")
     if len(x) < k: raise ValueError(f"{len(x)} points cannot make {k} clusters: ask for at most {len(x)}, or give more rows")
     bad = (~x.isfinite()).any(1)
     if bad.any(): raise ValueError(f"{int(bad.sum())} of {len(x)} points hold NaN or infinity, the first in row {int(bad.nonzero()[0])}: see that the encoder has not diverged (learning rate, loss) before clustering")
@@ -76,8 +79,8 @@ def kmeans(
     start:Tensor|None=None, # [K,D] centroids to go on from instead
     seed:int=1,
 )->Tensor:                 # [K,D] centroids, not normalised
-    "K-means with torch. Raises `ValueError` for fewer points than clusters and for points that are not finite."
-    _check_points(x, k)
+    "K-means with torch. Raises `ValueError` for fewer points than clusters, for points that are not finite, for `k` or `restarts` below 1 and for a start of another shape."
+    _check_points(x, k, restarts, start)
     g = torch.Generator().manual_seed(seed)
     if start is not None: return lloyd(x, start.to(x), iterations, g)
     found = (lloyd(x, x[torch.randperm(len(x), generator=g)[:k].to(x.device)], iterations, g) for _ in range(restarts))
@@ -85,10 +88,10 @@ def kmeans(
 
 # %% ../nbs/07_clusters.ipynb #c021
 def faiss_kmeans(x:Tensor, k:int, iterations:int=20, restarts:int=5, start:Tensor|None=None, seed:int=1)->Tensor:
-    "`kmeans`, computed by faiss on the CPU in float32; same arguments, same result in kind."
+    "`kmeans`, computed by faiss on the CPU in float32; same arguments, same result in kind. Raises `ValueError` as `kmeans` does, and `ImportError` without faiss."
     try: import faiss
     except ImportError as e: raise ImportError("faiss is not installed: pip install faiss-cpu, or use `kmeans`, which needs only torch") from e
-    _check_points(x, k)
+    _check_points(x, k, restarts, start)
     c = faiss.Clustering(x.shape[1], k)
     c.niter, c.nredo, c.seed = iterations, restarts if start is None else 1, seed
     c.min_points_per_centroid, c.max_points_per_centroid = 1, len(x)      # no warning for few points, all points used
@@ -121,7 +124,7 @@ class KMeans(nn.Module):
 
     @torch.no_grad()
     def fit(self, x:Tensor)->"KMeans": # itself
-        "Fit to the points `x` [R,D], one for each training row, computed in eval mode."
+        "Fit to the points `x` [R,D], one for each training row, computed in eval mode. Raises `ValueError` for points of another width, too few of them, or some that are not finite."
         k, dim = self.centroids.shape
         if x.dim() != 2 or x.shape[1] != dim: raise ValueError(f"points of shape {list(x.shape)} for centroids of width {dim}: give one vector for each row, [R,{dim}]")
         engine = self.engine or (faiss_kmeans if x.device.type == "cpu" and importlib.util.find_spec("faiss") else kmeans)
@@ -139,7 +142,7 @@ class KMeans(nn.Module):
     def assign(self, x:Tensor)->Tensor: # [B,D] -> [B]
         "The cluster of each row: the nearest raw centroid."
         self._need_fit()
-        return nearest(x, self.centroids)[0]
+        return nearest(x.to(self.centroids.dtype), self.centroids)[0]
 
     def intents(self)->Tensor: # [K,D], constant
         "The vector that stands for each cluster."
@@ -163,7 +166,8 @@ def soft_assignment(
     scores:Tensor,  # [B,K]
     tau:float=.1,   # tau_1; smaller: harder
 )->Tensor:          # [B,K], rows sum to 1
-    "p of S4Rec's Eq. 7. Its argmax is h(u), whatever `tau`."
+    "p of S4Rec's Eq. 7. Its argmax is h(u), whatever `tau`. Raises `ValueError` for a `tau` of 0 or less."
+    if isinstance(tau, (int, float)) and not tau > 0: raise ValueError(f"tau={tau}: a number above 0")
     return (scores / tau).softmax(-1)
 
 class Prototypes(nn.Module):
@@ -192,7 +196,8 @@ def sinkhorn(
     eps:float=.05,     # sharpness: smaller, harder
     iterations:int=3,  # rounds, at least 1
 )->Tensor:             # [B,K], detached; rows sum to 1, columns to about B/K
-    "Sinkhorn-Knopp in log space: the targets q of S4Rec's Eq. 9-11, as SwAV computes them. Scores up to about eps times 1e38 are fine."
+    "Sinkhorn-Knopp in log space: the targets q of S4Rec's Eq. 9-11, as SwAV computes them. Scores up to about eps times 1e38 are fine. Raises `ValueError` for no rounds and for an `eps` of 0 or less."
+    if isinstance(eps, (int, float)) and not eps > 0: raise ValueError(f"eps={eps}: a number above 0")
     if iterations < 1: raise ValueError(f"iterations={iterations}: at least one round is needed for rows that sum to 1")
     log_q = scores / eps
     for _ in range(iterations):

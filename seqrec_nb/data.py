@@ -33,6 +33,9 @@ class Dataset:
     def __post_init__(self):
         if len(self.items) and not 1 <= int(self.items.min()) <= int(self.items.max()) <= self.n_items: raise ValueError(f"{self.name}: items must be numbers from 1 to {self.n_items}, one for each entry of item_ids after the first; here they go from {int(self.items.min())} to {int(self.items.max())}")
         if int(self.offsets[0]) != 0 or int(self.offsets[-1]) != len(self.items) or (self.offsets.diff() < 0).any(): raise ValueError(f"{self.name}: offsets must rise from 0 to the number of interactions, {len(self.items)}")
+        if self.items.is_floating_point() or self.items.is_complex(): raise ValueError(f"{self.name}: items are {self.items.dtype}; make them whole numbers, items.long()")
+        for what, n in dict(user_ids=self.n_users, item_names=self.n_items + 1, attributes=self.n_items + 1).items():
+            if (x := getattr(self, what)) is not None and len(x) != n: raise ValueError(f"{self.name}: {what} has {len(x)} entries where there should be {n}: " + ("one for each user that offsets makes" if what == "user_ids" else "one for each entry of item_ids, padding's first"))
 
     @property
     def n_users(self)->int: return len(self.offsets) - 1
@@ -59,6 +62,7 @@ class Dataset:
         return str((self.item_ids if self.item_names is None else self.item_names)[item])
 
     def _find(self, what:str, known:np.ndarray, first:int, ids)->Tensor:
+        if isinstance(ids, (str, bytes)): raise ValueError(f"{ids!r} is one text, and would be read letter by letter: give a list of ids, [{ids!r}]")
         index = self.__dict__.setdefault(f"_{what}s", {})
         if not index:
             exact = {x: i for i, x in enumerate(known.tolist()) if i >= first}
@@ -69,7 +73,7 @@ class Dataset:
                                    + f"; its ids look like {', '.join(map(repr, known[first:first + 3].tolist()))}")
         return torch.tensor([index[x] for x in ids], dtype=torch.long)
     def index(self, ids)->Tensor: # [n] items 1..N
-        "Items of the given source ids; '7' is taken for 7 where that leaves no doubt. Raises `KeyError` for an id that the dataset does not hold."
+        "Items of the given source ids; '7' is taken for 7 where that leaves no doubt. Raises `KeyError` for an id that the dataset does not hold, and `ValueError` for a text in the place of a list."
         return self._find("item", self.item_ids, 1, ids)
     def users(self, ids)->Tensor: # [n] users 0..U-1
         "Users of the given source ids, as `index` finds items."
@@ -94,11 +98,14 @@ def from_frame(
 )->Dataset:
     """A dataset from any table of interactions: k-core, stable sort by time, ids from 1 by first appearance. What the core leaves out is told on stderr.
 
-    Raises `DataError` for a missing column, an empty table, a missing value, times that cannot be ordered, duplicates, names of other items, and where no core is left."""
+    Raises `DataError` for what is no table, a column that is missing or there twice, an empty table, a missing value, times that cannot be ordered, duplicates, names of other items, and where no core is left."""
     if duplicates not in ("refuse", "drop", "keep"): raise DataError(f"duplicates={duplicates!r}: 'refuse', 'drop' or 'keep'")
+    if not isinstance(df, pd.DataFrame): raise DataError(f"this is a {type(df).__name__}, and a table is wanted, a row per interaction: pd.DataFrame(dict(user=[...], item=[...], time=[...]))")
+    if not isinstance(k_core, (int, float, np.number)): raise DataError(f"k_core={k_core!r}: a whole number, 3 or more")
     if k_core < 3: raise DataError(f"k_core={k_core}: leave-one-out needs three items a user, so k_core must be 3 or more")
     if missing := [c for c in (user, item, time) if c not in df.columns]:
         raise DataError(f"the table has no column {missing[0]!r}; it has {', '.join(map(repr, df.columns))}. Name yours: from_frame(df, user=..., item=..., time=...)")
+    if twice := [c for c in (user, item, time) if (df.columns == c).sum() > 1 or (user, item, time).count(c) > 1]: raise DataError(f"{twice[0]!r} names more than one of user, item and time, or more than one column of the table: give each a name of its own, df.loc[:, ~df.columns.duplicated()] keeps the first")
     if df.empty: raise DataError("the table is empty: one row per interaction is needed")
     df = df[[user, item, time]].reset_index(drop=True)
     if (holes := df.isna().any(axis=1)).any():
@@ -141,9 +148,10 @@ def says(f, *args, **kw)->str: # the message of the error that the call raises
 def save_dataset(ds:Dataset, path):
     "Write a dataset to one file. Raises `DataError` for ids that are neither numbers nor texts."
     plain = lambda x: x.item() if isinstance(x, np.generic) else x
+    if odd := [x for k in (ds.item_ids, ds.user_ids) for x in k.tolist() if not isinstance(plain(x), (int, float, str))]: raise DataError(f"ids must be numbers or texts to be written, and {odd[0]!r} is a {type(odd[0]).__name__}. Convert them before from_frame")
     about = {"name": ds.name, **{k: None if (x := getattr(ds, k)) is None else [plain(v) for v in x.tolist()] for k in ("item_ids", "user_ids", "item_names")}}
     try: text = json.dumps(about)
-    except TypeError as e: raise DataError(f"ids must be numbers or texts to be written: {e}. Convert them before from_frame") from e
+    except TypeError as e: raise DataError(f"names must be texts to be written: {e}. Convert them first") from e
     save_file({k: x.cpu().contiguous() for k in ("items", "offsets", "attributes") if (x := getattr(ds, k)) is not None}, path, metadata={"dataset": text})
 
 def read_dataset(path)->Dataset:

@@ -25,8 +25,8 @@ def dropout(
     p:float,                # share of elements set to 0, in steps of 1/65536 on the CPU
     training:bool=True,
 )->Tensor: # `x` with a random share p set to 0 and the rest scaled by 1/(1-p)
-    "Inverted dropout. On the CPU from 16-bit draws, several times faster than `F.dropout`; elsewhere, and under `vmap`, `F.dropout` itself."
-    if not 0 <= p < 1: raise ValueError(f"dropout p={p}: a share from 0 up to, but not including, 1")
+    "Inverted dropout. On the CPU from 16-bit draws, several times faster than `F.dropout`; elsewhere, and under `vmap`, `F.dropout` itself. Raises `ValueError` for a p that leaves nothing or is no share."
+    if not 0 <= p < 1 or round(p * 65536) == 65536: raise ValueError(f"dropout p={p}: a share from 0 up to, but not including, 1, which the steps of 1/65536 must leave something of")
     if not training or p == 0: return x
     if x.device.type != "cpu" or is_functorch_wrapped_tensor(x): return F.dropout(x, p)
     drop = round(p * 65536)
@@ -75,7 +75,7 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """SASRec's encoder (S3-Rec family). Item table of N+2 rows: 0 is padding, N+1 the mask token, there also in models that never mask.
 
-    Two steps, so that something can be done to the embeddings in between: `embed`, then `run`."""
+    Two steps, so that something can be done to the embeddings in between: `embed`, then `run`. Raises `ValueError` for settings that cannot be, for rows of more than `max_len` slots, and, of an encoder with a filter, for packed or shorter rows in `run`."""
     block = Block           # what it is built of
     def __init__(self,
         n_items:int,        # N
@@ -89,7 +89,8 @@ class Transformer(nn.Module):
         alpha:float=.7,     # its share, where there is one
     ):
         super().__init__()
-        if dim % heads: raise ValueError(f"dim={dim} cannot be split into heads={heads} equal parts")
+        if heads < 1 or dim % heads: raise ValueError(f"dim={dim} cannot be split into heads={heads} equal parts")
+        if layers < 0: raise ValueError(f"layers={layers}: 0 or more")
         if not 0 <= alpha <= 1: raise ValueError(f"alpha={alpha}: the filter's share, from 0 (attention alone) to 1 (filter alone)")
         self.n_items, self.max_len, self.p, self.filtered = n_items, max_len, p, filter is not None
         self.items, self.slots = nn.Embedding(n_items + 2, dim, padding_idx=0), nn.Embedding(max_len, dim)
@@ -152,9 +153,9 @@ class Transformer(nn.Module):
         h = self.run(self.embed(x), F.pad(real, (front, 0)), causal=causal)[:, front:]
         return h if layout is None else layout.pick(h)
 
-# %% ../nbs/03_encoders.ipynb #c026
+# %% ../nbs/03_encoders.ipynb #c028
 class GRU(nn.Module):
-    "GRU4Rec's encoder in RecBole's form: embedding, dropout, a GRU without bias, and a linear map back to the width of the items."
+    "GRU4Rec's encoder in RecBole's form: embedding, dropout, a GRU without bias, and a linear map back to the width of the items. It reads forwards, and raises `ValueError` for `causal=False`."
     def __init__(self,
         n_items:int,        # N
         max_len:int=50,     # L
@@ -193,7 +194,7 @@ class GRU(nn.Module):
         h = self.states(items, layout)
         return self.dense(h if at is None else h[at])
 
-# %% ../nbs/03_encoders.ipynb #c029
+# %% ../nbs/03_encoders.ipynb #c031
 def _loop(u, lam, keep):
     h = u.clone()
     for t in range(1, u.shape[1]): h[:, t] += lam * keep[:, t, None] * h[:, t - 1]
@@ -228,7 +229,7 @@ def linear_recurrence(
     "$h_t = \\lambda\\,\\mathrm{keep}_t\\, h_{t-1} + u_t$, along the second axis."
     return _Recurrence.apply(u, lam, keep)
 
-# %% ../nbs/03_encoders.ipynb #c035
+# %% ../nbs/03_encoders.ipynb #c037
 class LRUBlock(nn.Module):
     "A linear recurrence of 2D complex channels and a feed-forward part, each with dropout, residual and post-LN."
     def __init__(self, dim:int, p:float, shortest:float=.8, longest:float=.99): # |lambda| at the start lies between the last two
@@ -261,6 +262,7 @@ class LRU(nn.Module):
         p:float=.2,         # dropout
     ):
         super().__init__()
+        if layers < 0: raise ValueError(f"layers={layers}: 0 or more")
         self.n_items, self.max_len, self.p = n_items, max_len, p
         self.items, self.norm = nn.Embedding(n_items + 2, dim), nn.LayerNorm(dim)
         self.blocks = nn.ModuleList(LRUBlock(dim, p) for _ in range(layers))
@@ -277,6 +279,7 @@ class LRU(nn.Module):
     def embed(self, items:Tensor, slot=None)->Tensor: # [...] ids or [...,D] embeddings -> [...,D]
         return self.norm(dropout(items if items.is_floating_point() else self.items(items), self.p, self.training))
     def run(self, x:Tensor, real:Tensor, segment:Tensor|None=None, causal:bool=True)->Tensor: # as `Transformer`: [P,W,D] -> [P,W,D]
+        "The blocks, one after the other. Raises `ValueError` for `causal=False`."
         if not causal: raise ValueError("a recurrence reads forwards: it does not take causal=False")
         keep = real[:, :-1] if segment is None else real[:, :-1] & (segment[:, 1:] == segment[:, :-1])
         keep = F.pad(keep, (1, 0))                                                   # nothing stands before the first slot
@@ -289,14 +292,14 @@ class LRU(nn.Module):
         h = layout.take(self.run(self.embed(cells), real, layout.segment, causal))
         return h if at is None else h[at]
 
-# %% ../nbs/03_encoders.ipynb #c047
+# %% ../nbs/03_encoders.ipynb #c049
 def low_pass(
     slots:int,     # L
     c:int,         # how much stays: the c//2+1 lowest frequencies, the constant one included
     dtype=torch.float32,
     device=None,
 )->Tensor:         # [L,L], symmetric
-    "The matrix that leaves the lowest frequencies of a row of `slots`."
+    "The matrix that leaves the lowest frequencies of a row of `slots`. Raises `ValueError` for a c below 1."
     if c < 1: raise ValueError(f"c={c}: 1 leaves the mean of a row, larger numbers more; there is nothing below")
     kept = torch.fft.rfft(torch.eye(slots, dtype=dtype, device=device), dim=0, norm="ortho")[:c // 2 + 1]
     return torch.fft.irfft(kept, n=slots, dim=0, norm="ortho")                       # what was cut counts as 0
@@ -316,12 +319,12 @@ class FrequencyFilter(nn.Module):
         low = low_pass(x.shape[1], self.c, x.dtype, x.device) @ x
         return self.norm(dropout(low + self.sqrt_beta ** 2 * (x - low), self.p, self.training) + x)
 
-# %% ../nbs/03_encoders.ipynb #c064
+# %% ../nbs/03_encoders.ipynb #c066
 def item_edges(
     ds:Dataset,
     distance:int=3,  # items at most so many steps apart in a user's history are linked
 )->Tensor:           # [2,E] each linked pair once, the smaller item first
-    "The item graph of all users' training parts (MAERec, Ye et al., SIGIR 2023)."
+    "The item graph of all users' training parts (MAERec, Ye et al., SIGIR 2023). Raises `ValueError` for a distance below 1."
     if distance < 1: raise ValueError(f"distance={distance}: neighbours are 1 step apart at least")
     user = torch.arange(len(ds), device=ds.device).repeat_interleave(ds.lengths)
     train = torch.arange(len(user), device=ds.device) < (ds.offsets[1:] - 2)[user]
@@ -341,7 +344,7 @@ class _NeighbourSum(torch.autograd.Function):
     def backward(ctx, g): return _NeighbourSum.apply(g.contiguous(), *ctx.saved_tensors), None, None
 
 class ItemGraph(nn.Module):
-    "The normalised item graph as something to multiply with. It follows from its edges, so checkpoints leave it out."
+    "The normalised item graph as something to multiply with. It follows from its edges, so checkpoints leave it out. Raises `ValueError` for an edge to a node that there is not."
     def __init__(self,
         edges:Tensor,   # [2,E] linked pairs, in any order and direction; a pair counts once
         n:int,          # nodes; those without an edge keep their own vector
@@ -367,7 +370,7 @@ def propagate(
     for _ in range(steps): levels.append(graph(levels[-1]))
     return torch.stack(levels)
 
-# %% ../nbs/03_encoders.ipynb #c073
+# %% ../nbs/03_encoders.ipynb #c075
 class BareBlock(Block):
     "A `Block` whose feed-forward part has no residual."
     def forward(self, x:Tensor, mask:Tensor, at:Tensor|None=None)->Tensor: # as `Block`
@@ -404,7 +407,7 @@ class GraphTransformer(Transformer):
         for block in self.blocks: x = block(x, mask); total = total + x
         return total if at is None else total.flatten(0, 1)[at]
 
-# %% ../nbs/03_encoders.ipynb #c081
+# %% ../nbs/03_encoders.ipynb #c083
 class EdgeDecoder(nn.Module):
     "Score of a pair of items from all products of their first `levels` levels (MAERec)."
     def __init__(self,
@@ -428,7 +431,7 @@ def reconstruction(
     positive:Tensor,  # [E] scores of hidden links
     negative:Tensor,  # [E,k] scores of pairs that are no links
 )->Tensor:            # scalar, sum over links
-    "MAERec's reconstruction loss: the softmax share of each hidden link, without a logarithm."
+    "MAERec's reconstruction loss: the softmax share of each hidden link, without a logarithm. Raises `ValueError` where there are not as many rows of false pairs as links."
     if len(positive) != len(negative): raise ValueError(f"{len(positive)} links but false pairs for {len(negative)}: one row each")
     p = positive.exp()
     return -(p / (negative.exp().sum(1) + p + 1e-8) + 1e-8).sum()
@@ -441,7 +444,7 @@ def reward(
     if len(losses) < 3: return 1.
     return 1. if losses[-2] - losses[-1] > (losses[0] - losses[-2]) / (len(losses) - 2) else eps
 
-# %% ../nbs/03_encoders.ipynb #c094
+# %% ../nbs/03_encoders.ipynb #c096
 def from_s3rec(
     weights:dict,   # parameter name -> array or tensor, as those repositories save them
     heads:int=2,

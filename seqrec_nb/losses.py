@@ -24,10 +24,16 @@ def _mean_over_targets(loss:Tensor, target:Tensor)->Tensor: # the mean where the
     real = target > 0
     return torch.where(real, loss, 0).sum() / real.sum().clamp_min(1)
 
+def _above_zero(**numbers): # a temperature that is a plain number; one that is learnt, a tensor, is not waited for
+    for name, x in numbers.items():
+        if isinstance(x, (int, float)) and not x > 0: raise ValueError(f"{name}={x}: a number above 0")
+
 def _columns(x:Tensor)->Tensor: return x if x.ndim == 2 else x[:, None]      # [M] -> [M,1]
 
 def _scores(h:Tensor, table:Tensor, target:Tensor, negative:Tensor)->Tensor: # [M,1+k], the target's first
+    if len(h) != len(target): raise ValueError(f"{len(h)} hidden states but {len(target)} targets: one each")
     if negative.shape[0] != len(target): raise ValueError(f"{len(target)} targets but negatives for {negative.shape[0]} positions: one row of negatives each")
+    if negative.shape[1:] == (0,): raise ValueError(f"negatives of shape {list(negative.shape)}: one at least for each position")
     e = F.embedding(torch.cat([target[:, None], _columns(negative)], 1), table)     # [M,1+k,D], one gather for both
     return (e * h[:, None]).sum(-1)                                                                # thousands of tiny matrix products would be slower
 
@@ -42,7 +48,7 @@ def bce(
     negative:Tensor,  # [M] or [M,k] items that did not come next
     reduce:str="sum", # of the k negatives of a position: 'sum' (GenNi, Eq. 4) or 'mean'
 )->Tensor:            # scalar, mean over positions with a target
-    "Binary cross-entropy of the next item against sampled ones (SASRec, Kang and McAuley 2018)."
+    "Binary cross-entropy of the next item against sampled ones (SASRec, Kang and McAuley 2018). Raises `ValueError` for unequal numbers of positions and for no negatives."
     score = _scores(h, table, target, negative)
     return _mean_over_targets(-F.logsigmoid(score[:, 0]) - _reduce(F.logsigmoid(-score[:, 1:]), reduce), target)
 
@@ -92,7 +98,10 @@ def cross_entropy(
     weight:Tensor|None=None, # [M,k] of the targets, each row summing to 1
     chunk:int|None=None, # positions at a time; default: as many as make some 12 MB of scores, 200 MB on a GPU
 )->Tensor:            # scalar, mean over positions with a target
-    "Cross-entropy of the next item over all rows of the table, in chunks of positions. Once differentiable."
+    """Cross-entropy of the next item over all rows of the table, in chunks of positions: the loss of BERT4Rec (Sun et al. 2019) and DuoRec (Qiu et al. 2022). Once differentiable.
+
+    Raises `ValueError` for unequal numbers of positions or of weights, and for a chunk below 1."""
+    if chunk is not None and chunk < 1: raise ValueError(f"chunk={chunk}: one position at a time at least; None: as many as fit")
     if len(h) != len(target): raise ValueError(f"{len(h)} hidden states but {len(target)} targets: one each")
     target = _columns(target)
     if weight is None: weight = torch.ones_like(target, dtype=h.dtype)
@@ -107,7 +116,7 @@ def bpr(
     negative:Tensor,  # [M] or [M,k]
     reduce:str="mean", # of the k negatives of a position: 'mean' or 'sum'
 )->Tensor:            # scalar, mean over positions with a target
-    "Bayesian personalised ranking of the next item against sampled ones; k negatives are averaged, or summed (sequential BPR, GenNi section 4.2)."
+    "Bayesian personalised ranking of the next item against sampled ones; k negatives are averaged, or summed (sequential BPR, GenNi section 4.2). Raises `ValueError` as `bce` does."
     score = _scores(h, table, target, negative)
     loss = -F.logsigmoid(score[:, :1] - score[:, 1:])
     return _mean_over_targets(_reduce(loss, reduce), target)
@@ -119,7 +128,7 @@ def soft_labels(
     ahead:int=3,         # items in the window, the target included
     first_occurrence:bool=False, # look the target up by its first occurrence in the user's history, as the authors' code does; matters where items repeat
 )->tuple[Tensor, Tensor]: # [R,ahead] items, 0 where there is none; [R,ahead] weights, each row summing to 1
-    "FENRec's time-dependent soft labels (Eq. 6-7)."
+    "FENRec's time-dependent soft labels (Eq. 6-7). Raises `ValueError` for rows whose target is outside the training part."
     ds = rows.ds
     at = rows.start + rows.length                                              # where the target stands
     end = ds.offsets[rows.user + 1] - 2                                        # the training part's end
@@ -148,13 +157,14 @@ def info_nce(
     tau:float=1.,
     label:Tensor|None=None,  # [B] rows of equal label are not negatives; None: all labels differ
 )->Tensor:                   # scalar, mean over 2B anchors; 0 for a batch of one
-    "InfoNCE over the 2B rows of two views: NT-Xent, or with labels its masked form (ICSRec's cicl and ficl)."
+    "InfoNCE over the 2B rows of two views: NT-Xent (Chen et al. 2020, as in CL4SRec, DuoRec and ICLRec), or with labels its masked form (ICSRec's cicl and ficl). Raises `ValueError` for views or labels of unequal shapes and for a `tau` of 0 or less."
+    _above_zero(tau=tau)
     z, partner, same = _pairs(a, b, label)
     score = z @ z.T / tau
     positive = score.gather(1, partner[:, None])
     return (torch.cat([positive, score.masked_fill(same, float("-inf"))], 1).logsumexp(1) - positive[:, 0]).sum() / max(len(z), 1)
 
-# %% ../nbs/05_losses.ipynb #c033
+# %% ../nbs/05_losses.ipynb #c034
 def enduring_hard(
     z:Tensor,       # [N,D] anchors
     lam:float=.4,   # how far the negative is turned towards the anchor: 0 not at all
@@ -163,7 +173,7 @@ def enduring_hard(
     fixed = z.detach()
     norm = fixed.norm(dim=1, keepdim=True).clamp_min(1e-12); u = fixed / norm
     # 1 / rho; rho is near 0 only for opposed vectors at lam .5, whose mean direction is undefined
-    inverse = (u @ u.T).clamp_(-1, 1).mul_(2 * lam * (1 - lam)).add_(lam ** 2 + (1 - lam) ** 2).clamp_min_(1e-6).rsqrt_()
+    inverse = (u @ u.T).clamp_min_(-1).clamp_max_(1).mul_(2 * lam * (1 - lam)).add_(lam ** 2 + (1 - lam) ** 2).clamp_min_(1e-6).rsqrt_()
     return torch.cat([(1 - lam) * z, lam * (z * u).sum(1, keepdim=True)], 1) @ torch.cat([fixed, norm], 1).T * inverse      # both terms in one product
 
 class _UpWeighted(torch.autograd.Function):
@@ -203,14 +213,15 @@ def hard_contrast(
     m_on_hard:bool=True,     # the margin on hard negatives too, as the code has it; the paper does not
     m_on_noise:bool=True,    # and on noise
 )->Tensor:                   # scalar, mean over 2B anchors
-    "FENRec's contrastive loss (Eq. 9-15); the defaults are the authors' code, which differs from the equations as the arguments say."
+    "FENRec's contrastive loss (Eq. 9-15); the defaults are the authors' code, which differs from the equations as the arguments say. Raises `ValueError` for views or labels of unequal shapes and for a `tau1` or `tau2` of 0 or less."
+    _above_zero(tau1=tau1, tau2=tau2)
     z, _, same = _pairs(a, b, label)
     if not len(z): return z.sum()
     def part(x, m, same=None): return _UpWeighted.apply(x, same, m, tau1, tau2, additive)[0]                # [N]
     x = (z * torch.cat([b, a])).sum(1)
     positive = x * (x / tau2).tanh() / tau1
     parts = [positive, part(z @ z.T, m, same)]
-    if noise is not None: parts.append(part(z @ noise.T, m if m_on_noise else 0.))
+    if noise is not None and len(noise): parts.append(part(z @ noise.T, m if m_on_noise else 0.))
     if lam is not None and mu > 0: parts.append(part(enduring_hard(z, lam), m if m_on_hard else 0., same) + math.log(mu))
     return (torch.stack(parts, 1).logsumexp(1) - positive).sum() / max(len(z), 1)
 
@@ -233,7 +244,7 @@ def noise_negatives(
         q = q + lr * F.normalize((p - p.amax(0, keepdim=True)).exp().T @ a, dim=1)
     return q
 
-# %% ../nbs/05_losses.ipynb #c040
+# %% ../nbs/05_losses.ipynb #c041
 def intent_contrast(
     a:Tensor,            # [B,D] first views
     b:Tensor,            # [B,D] second views
@@ -242,9 +253,10 @@ def intent_contrast(
     tau:float=1.,
     positive_in_denominator:bool=True, # False: as printed
 )->Tensor:               # scalar, mean over users of both directions' sum
-    "Contrast of two views with the other intents as further negatives (S4Rec, Eq. 12-14)."
+    "Contrast of two views with the other intents as further negatives (S4Rec, Eq. 12-14). Raises `ValueError` for prototypes without intents, for views of unequal shapes, for a `tau` of 0 or less and where nothing is left to compare with."
+    _above_zero(tau=tau)
     if (prototypes is None) != (intent is None): raise ValueError("prototypes and intent go together: give both, or neither")
-    if prototypes is None and len(a) < 2 and not positive_in_denominator: raise ValueError("one user, no intents and no positive in the denominator: there is nothing to compare with")
+    if len(a) < 2 and (prototypes is None or len(prototypes) < 2) and not positive_in_denominator: raise ValueError("one user, no other intents and no positive in the denominator: there is nothing to compare with")
     z, partner, same = _pairs(a, b, None)
     score = z @ z.T / tau
     positive = score.gather(1, partner[:, None])
@@ -260,7 +272,10 @@ def distillation(
     tau:float=1.,
     stop:bool=True,      # no gradient into the teacher
 )->Tensor:               # scalar, mean over users of the sum over students
-    "KL divergence of the students' softmax over dimensions from the teacher's (S4Rec, Eq. 15-16)."
+    "KL divergence of the students' softmax over dimensions from the teacher's (S4Rec, Eq. 15-16). Raises `ValueError` for unequal shapes and for a `tau` of 0 or less."
+    _above_zero(tau=tau)
+    for s in students:
+        if s.shape != teacher.shape: raise ValueError(f"a teacher of shape {list(teacher.shape)} but students of {list(s.shape)}: one row each for the same users")
     teacher = ((teacher.detach() if stop else teacher) / tau).log_softmax(1)
     return sum((teacher.exp() * (teacher - (s / tau).log_softmax(1))).sum() for s in students) / max(len(teacher), 1)
 
@@ -269,7 +284,9 @@ def assignment_loss(
     score:Tensor,        # [B,K] similarity to the prototypes
     tau:float=.1,
 )->Tensor:               # scalar, mean over users
-    "Cross-entropy of the softmax assignment against a balanced one (S4Rec, Eq. 8)."
+    "Cross-entropy of the softmax assignment against a balanced one (S4Rec, Eq. 8). Raises `ValueError` for unequal shapes and for a `tau` of 0 or less."
+    _above_zero(tau=tau)
+    if q.shape != score.shape: raise ValueError(f"a wanted assignment of shape {list(q.shape)} but scores of {list(score.shape)}: one row each for the same users")
     return -(q.detach() * (score / tau).log_softmax(1)).sum() / max(len(q), 1)
 
 def prototype_nce(
@@ -278,34 +295,35 @@ def prototype_nce(
     cluster:Tensor,      # [B] each row's own
     tau:float=1.,
 )->Tensor:               # scalar, mean over rows
-    "The own centroid against all K (SparseEnNet, Eq. 13)."
+    "The own centroid against all K (SparseEnNet, Eq. 13). Raises `ValueError` for a `tau` of 0 or less."
+    _above_zero(tau=tau)
     return F.cross_entropy(h @ centroids.T / tau, cluster, reduction="sum") / max(len(h), 1)
 
-# %% ../nbs/05_losses.ipynb #c043
+# %% ../nbs/05_losses.ipynb #c045
 def cloze(
     items:Tensor,        # [B,L] left-padded
     mask_item:int,       # the mask token, N+1
     p:float=.2,          # share of a row's items to hide; one at least
     generator:torch.Generator|None=None,
 )->tuple[Tensor, Tensor]: # [B,L] with mask tokens; [B,L] the hidden items, 0 elsewhere
-    "Hide a share p of the items of each row, each independently, and one at least (BERT4Rec, Sun et al. 2019)."
+    "Hide a share p of the items of each row, each independently, and one at least (BERT4Rec, Sun et al. 2019). Raises `ValueError` for a share outside 0 to 1, or of 0."
     if not 0 < p <= 1: raise ValueError(f"p={p}: a share above 0, at most 1")
     draw = torch.rand(items.shape, generator=generator, device=items.device).masked_fill(items == 0, 2.)
     hide = (draw < p) | (draw == draw.amin(1, keepdim=True)) & (items > 0)
     return items.masked_fill(hide, mask_item), items.where(hide, torch.zeros_like(items))
 
-# %% ../nbs/05_losses.ipynb #c047
+# %% ../nbs/05_losses.ipynb #c049
 def multi_view_nce(
     views,               # [m,B,D], or m tensors [B,D]: views of the same B users
     tau:float=.3,
     cosine:bool=True,    # False: inner product
 )->Tensor:               # scalar, the sum over ordered pairs of views; 0 for a batch of one
-    "InfoNCE of all ordered pairs of m views (CBiT, Du et al. 2022). Raises `ValueError` for fewer than two views."
+    "InfoNCE of all ordered pairs of m views (CBiT, Du et al. 2022). Raises `ValueError` for fewer than two views and for a `tau` of 0 or less."
     if len(views) < 2: raise ValueError("one view has nothing to be compared with: give two or more")
     views = [F.normalize(v, dim=1) if cosine else v for v in views]
     return 2 * sum(info_nce(a, b, tau) for a, b in combinations(views, 2))
 
-# %% ../nbs/05_losses.ipynb #c053
+# %% ../nbs/05_losses.ipynb #c055
 class RunningBalance(nn.Module):
     """The weight of a second loss, from a running mean of the two losses' ratio (CBiT, Du et al. 2022); `balance(main, other)` gives it, to be used as `main + theta * other`.
 
@@ -325,7 +343,7 @@ class RunningBalance(nn.Module):
             self.theta.copy_(torch.where(now.isfinite() & other.isfinite() & (other > 0), self.alpha * now + (1 - self.alpha) * self.theta, self.theta))
         return self.theta.clone()                          # a copy: a later step must not change what this one's gradient uses
 
-# %% ../nbs/05_losses.ipynb #c060
+# %% ../nbs/05_losses.ipynb #c062
 class _ChunkedKL(torch.autograd.Function):
     "Symmetric KL divergence of two models' predictions, forward and gradients in one pass over chunks of positions."
     @staticmethod
@@ -361,7 +379,10 @@ def symmetric_kl(
     target:Tensor|None=None, # [M] next items; 0: the position does not count. None: all do
     chunk:int|None=None,     # positions at a time; default: as many as make some 12 MB of both models' scores, 200 MB on a GPU
 )->Tensor:                   # scalar, mean over positions that count
-    "Half of KL(p||q) + KL(q||p) between two models' predictions over all items (MVS, Zhou et al. 2023), in chunks of positions. Gradient into whatever wants one; once differentiable."
+    """Half of KL(p||q) + KL(q||p) between two models' predictions over all items (MVS, Zhou et al. 2023), in chunks of positions. Gradient into whatever wants one; once differentiable.
+
+    Raises `ValueError` for unequal numbers of positions or of items, and for a chunk below 1."""
+    if chunk is not None and chunk < 1: raise ValueError(f"chunk={chunk}: one position at a time at least; None: as many as fit")
     if other_table is None: other_table = table
     if len(h) != len(other): raise ValueError(f"{len(h)} positions of one model but {len(other)} of the other: the same positions of both")
     if len(table) != len(other_table): raise ValueError(f"tables of {len(table)} and {len(other_table)} rows: both models must know the same items")
@@ -370,7 +391,7 @@ def symmetric_kl(
     need = [torch.is_grad_enabled() and x.requires_grad for x in (h, table, other, other_table)]
     return _ChunkedKL.apply(h, table, other, other_table, real, chunk or max(16, (1_500_000 if h.device.type == "cpu" else 25_000_000) // len(table)), need)[0]
 
-# %% ../nbs/05_losses.ipynb #c068
+# %% ../nbs/05_losses.ipynb #c070
 def smooth_context(
     items:Tensor,        # [B,L] left-padded
     table:Tensor,        # [V,D] item embeddings of the model that reads
@@ -396,12 +417,12 @@ def adversarial_noise(
     with torch.enable_grad(): g, = torch.autograd.grad(loss(noise), noise)
     return (noise.detach() + step * g / g.norm().clamp_min(1e-30)).clamp_(-bound, bound)
 
-# %% ../nbs/05_losses.ipynb #c079
+# %% ../nbs/05_losses.ipynb #c081
 def sequence_to_item(
     intents:Tensor,      # [B,K,D] of what was read
     item:Tensor,         # [B,D] embedding of the next item
 )->Tensor:               # scalar, sum over rows, in bits
-    "The best of a row's intents against all its intents and the batch's next items (DSSRec's seq2item, Ma et al. 2020)."
+    "The best of a row's intents against all its intents and the batch's next items (DSSRec's seq2item, Ma et al. 2020). Raises `ValueError` for unequal numbers of rows."
     B, K, D = intents.shape
     if len(item) != B: raise ValueError(f"{B} rows of intents but {len(item)} next items: one each")
     score = (intents.flatten(0, 1) @ item.T / D ** .5).view(B, K, B)
@@ -413,7 +434,7 @@ def sequence_to_sequence(
     keep:float=.5,       # lambda: the share of pairs that count, those with the smallest loss
     batch_size:int|None=None, # of which `keep` is a share: the configured one in the usual code, which keeps more of a last, smaller batch. Default: B
 )->Tensor:               # scalar, sum over the pairs that count, in bits; 0 if `keep` leaves none
-    "Each intent of what was read against all intents of what follows, the least clear pairs left out (DSSRec's seq2seq, Ma et al. 2020)."
+    "Each intent of what was read against all intents of what follows, the least clear pairs left out (DSSRec's seq2seq, Ma et al. 2020). Raises `ValueError` for unequal shapes and for a `keep` outside 0 to 1, or of 0."
     if intents.shape != future.shape: raise ValueError(f"intents of shape {tuple(intents.shape)} before and {tuple(future.shape)} after: the same rows, intents and width")
     if not 0 < keep <= 1: raise ValueError(f"keep={keep}: a share above 0, at most 1")
     B, K, D = intents.shape
@@ -422,14 +443,15 @@ def sequence_to_sequence(
     limit = loss.detach().kthvalue(n).values if n else float("-inf")
     return loss.masked_fill(loss > limit, 0.).sum()                       # ties are kept, and so is what is not a number
 
-# %% ../nbs/05_losses.ipynb #c089
+# %% ../nbs/05_losses.ipynb #c091
 def mil_nce(
     score:Tensor,          # [R,C]
     mask:Tensor,           # [R,C] 1: positive, -1: negative, 0: not valid
     t:float=1.,            # multiplies the scores: 1/tau of the other losses
     all_rows:bool=False,   # divide by R, as the authors' code, also where rows are not valid; by default by the rows with a positive
 )->Tensor:                 # scalar, mean over rows; 0 if none has a positive
-    "InfoNCE with any number of positives a row, added up before the logarithm (MIL-NCE, Miech et al. 2020; MMInfoRec, Qiu et al. 2021). A row without a positive has nothing to predict and does not count."
+    "InfoNCE with any number of positives a row, added up before the logarithm (MIL-NCE, Miech et al. 2020; MMInfoRec, Qiu et al. 2021). A row without a positive has nothing to predict and does not count. Raises `ValueError` for unequal shapes and for a `t` of 0 or less."
+    _above_zero(t=t)
     if score.shape != mask.shape: raise ValueError(f"scores of shape {tuple(score.shape)} but a mask of {tuple(mask.shape)}: one entry each")
     rows = (mask > 0).any(1)
     score, valid = t * score[rows], mask[rows]

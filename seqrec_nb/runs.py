@@ -45,7 +45,7 @@ def code_version()->str:
     except FileNotFoundError: return seqrec_nb.__version__
 
 def address(f)->str: # "module:name"; of a `partial`, "module:name(setting=value)" with the settings that are not the function's defaults
-    "A function as a text, by which a run's file names it."
+    "A function as a text, by which a run's file names it. Raises `ValueError` for a `partial` with settings that have no name or no text."
     if not isinstance(f, partial): return f"{f.__module__}:{f.__qualname__}"
     if f.args: raise ValueError(f"{f}: name the settings of a partial, partial({f.func.__qualname__}, name=value), so that they can be stored")
     default = {n: p.default for n, p in inspect.signature(f.func).parameters.items()}
@@ -94,7 +94,7 @@ def _store(path, tensors:dict, about:dict):
     save_tensors(path, tensors, about | {"history": {k: [r.get(k) for r in h] for k in dict.fromkeys(k for r in h for k in r)}})
 
 def find_runs(folder=None, **which)->list[Run]: # such as dataset="beauty", method="sasrec", or any other part of a run's row
-    "Stored runs, yours and the published ones, or those of one folder, whose row agrees with `which`; of a run that was repeated, the latest."
+    "Stored runs, yours and the published ones, or those of one folder, whose row agrees with `which`; of a run that was repeated, the latest. Raises `ValueError` for a name that no run's row has, and for a file that is no run."
     files = {p.name: p for f in ([folder] if folder else [published_dir(), runs_dir()]) for p in Path(f).glob("*.run")}
     found = {re.sub(r"~\d+$", "", r.path.stem): r for r in sorted((load_run(p) for p in files.values()), key=lambda r: (r.about["finished"], r.path.name))}
     found = [found[n] for n in sorted(found)]
@@ -165,7 +165,7 @@ def _run(method, dataset, seed, epochs, patience, batch_size, lr, max_len, rows,
     if (stray := [s for s in settings if s not in known]) and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
         there = [*list(known)[1:], *inspect.signature(run).parameters]
         near = difflib.get_close_matches(stray[0], there, n=1)
-        raise TypeError(f"{method.__qualname__} has no setting {stray[0]!r}" + (f"; did you mean {near[0]!r}?" if near else "") + f" It has {', '.join(list(known)[1:])}; run itself has {', '.join(list(inspect.signature(run).parameters)[1:-1])}")
+        raise TypeError(f"{method.__qualname__} has no setting {stray[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ".") + f" It has {', '.join(list(known)[1:])}; run itself has {', '.join(list(inspect.signature(run).parameters)[1:-1])}")
     try: torch.device(device)
     except RuntimeError: raise ValueError(f"device={device!r}: 'cpu' or 'cuda'") from None
     if torch.device(device).type == "cuda" and not torch.cuda.is_available(): raise ValueError("there is no CUDA GPU here: device='cpu'")
@@ -349,7 +349,7 @@ def study(
     jobs:int=1,             # runs at a time, each in a process of its own with its share of the threads; then methods must be importable from a module
     **common,               # arguments that all share
 )->pd.DataFrame:             # a row for each
-    "Do all runs that are not stored yet, and return a row for each. A run that fails does not end the study; its error is raised at the end."
+    "Do all runs that are not stored yet, and return a row for each. A run that fails does not end the study; its error is raised at the end, as a `RuntimeError`. Raises `ValueError` where methods of this notebook are to run in other processes."
     from tqdm.auto import tqdm
     calls, done, failed = [{**common, **kw} for kw in runs], {}, []
     def keep(i, row):

@@ -14,11 +14,14 @@ from .data import Dataset
 from .losses import one_by_one
 
 # %% ../nbs/06_samplers.ipynb #c008
+def _some(k:int): # how many negatives to draw
+    if k < 1: raise ValueError(f"k={k}: one negative at least for each position")
+
 class UniformNegatives:
     """Uniform draws among the items a user never had: no rejection, no loop, no waiting, exact.
 
     `UniformNegatives(ds)(user)` draws. What counts as had is the user's whole sequence, validation and test items included, as in the authors' code: a mild leak, since
-    these two items are never pushed down."""
+    these two items are never pushed down. Raises `ValueError` for a user who has every item, for an `n_items` below the dataset's and for `k` below 1."""
     def __init__(self,
         ds:Dataset,
         n_items:int|None=None, # draw from 1..n_items; default: N. N+1 draws the mask token too, as the S3-Rec family does
@@ -43,15 +46,17 @@ class UniformNegatives:
         k:int=1,                              # how many each
         generator:torch.Generator|None=None,
     )->Tensor:                                # [M,k], drawn independently, with replacement
+        _some(k)
         user = user[:, None].expand(-1, k)
         r = (torch.rand(user.shape, dtype=torch.float64, generator=generator, device=user.device) * self.free[user]).long()
         return self.nth(user.contiguous(), r)
 
 # %% ../nbs/06_samplers.ipynb #c015
 class PopularityNegatives:
-    """Draws in proportion to (training count) ** gamma among the items a user never had: no rejection, exact. Items that no training part holds are drawn only where gamma is 0.
+    """Draws in proportion to (training count) ** gamma among the items a user never had: no rejection, exact but for float64's rounding. Items that no training part holds are drawn only where gamma is 0.
 
-    Frequencies are those of the training parts s[:-2]; a user's own items are left out as in the uniform draw (GenNi says neither)."""
+    Frequencies are those of the training parts s[:-2]; a user's own items are left out as in the uniform draw (GenNi says neither). Raises `ValueError` for a negative `gamma`, or one so large that rounding would show;
+    for a user who has every item with a weight; and for `k` below 1."""
     def __init__(self,
         ds:Dataset,
         gamma:float=.75,
@@ -73,9 +78,12 @@ class PopularityNegatives:
         none = torch.bincount(user[weight[item] > 0], minlength=len(ds)) == (weight > 0).sum()      # counted: the difference of sums need not be exactly 0
         if none.any(): raise ValueError(f"user {int(none.nonzero()[0])} has every item that has a weight: nothing is left to draw")
         self.gap = self.cum[-1] + 1
+        if not len(ds) * self.gap * torch.finfo(self.gap.dtype).eps < weight[weight > 0].min() / 100:        # the keys below reach users x gap: an item lighter than their last digits would be lost, and items had be drawn
+            raise ValueError(f"gamma={gamma}: weights from {weight[weight > 0].min():.3g} to {weight.max():.3g} for {len(ds)} users are too far apart for float64: give a smaller gamma")
         self.keys = user * self.gap + self.cum[item] - weight[item] - (self.taken[:-1] - start[user])   # free weight before each of the user's items
 
     def __call__(self, user:Tensor, k:int=1, generator:torch.Generator|None=None)->Tensor: # [M] -> [M,k]
+        _some(k)
         user = user[:, None].expand(-1, k).contiguous()
         r = torch.rand(user.shape, dtype=torch.float64, generator=generator, device=user.device) * self.free[user]
         passed = torch.searchsorted(self.keys, user * self.gap + r, right=True)  # how many of all users' items lie before
@@ -88,7 +96,8 @@ def in_batch(
     k:int=1,
     generator:torch.Generator|None=None,
 )->Tensor:           # [M,k] other positions' targets, never an item equal to the own target
-    "Draw negatives among the batch's targets, each as often as it occurs. Raises `ValueError` where all targets are one item."
+    "Draw negatives among the batch's targets, each as often as it occurs. Raises `ValueError` where all targets are one item, and for `k` below 1."
+    _some(k)
     order = target[target > 0].sort().values                              # positions without a target neither give nor count
     low, high = torch.searchsorted(order, target), torch.searchsorted(order, target, right=True)
     free = len(order) - (high - low)
@@ -105,7 +114,7 @@ def candidates(
     device="cpu",
     positions:int|None=None, # M: a subset for each of so many positions; None: one for all
 )->Tensor:           # [C] distinct items of 1..N, or [M,C]; with beta=1 always [N], all of them
-    "The pre-selection of one batch (GenNi, Algorithm 1): a uniform share beta of the items, two at least."
+    "The pre-selection of one batch (GenNi, Algorithm 1): a uniform share beta of the items, two at least. Raises `ValueError` for a share outside 0 to 1, or of 0, and for fewer than two items."
     if not 0 < beta <= 1: raise ValueError(f"beta={beta}: a share above 0, at most 1")
     if n_items < 2: raise ValueError(f"{n_items} items: two at least, since one may be the target")
     if beta == 1: return torch.arange(1, n_items + 1, device=device)
@@ -121,7 +130,7 @@ def proposals(
     alpha=1.,          # hardness, a number or a scalar tensor
     had:Tensor|None=None, # [M,S] further items not to propose, 0 fills up. Where they are all the candidates, only the target is left out
 )->Tensor:             # [M,C] probabilities, rows summing to 1
-    "GenNi's distribution Q over the candidates (Eq. 5-6)."
+    "GenNi's distribution Q over the candidates (Eq. 5-6). Where the target is the only candidate, nothing is left, and the row is not a number."
     own = among.ndim == 2
     if not own:
         place = torch.arange(len(among), device=among.device)
@@ -150,7 +159,9 @@ class _Draw(torch.autograd.Function):
             choice = among[part] if own else among
             cum = proposals(h[part], table, target[part], choice, alpha, None if had is None else had[part]).cumsum(1)
             total = cum[:, -1:]
-            if torch.isnan(total).any(): raise ValueError("some scores are not a number: a model that diverged cannot propose")
+            if torch.isnan(total).any():
+                if (choice == target[part, None]).all(1).any(): raise ValueError("a position's only candidate is its target: nothing is left to propose; give candidates of two items or more")
+                raise ValueError("some scores are not a number: a model that diverged cannot propose")
             at = torch.searchsorted(cum, (u[part] * total).minimum(total.nextafter(torch.zeros_like(total))), right=True)    # below the total, which rounding might reach: always an item of some probability
             out.append(choice.gather(1, at) if own else choice[at])
         return torch.cat(out) if out else target.new_zeros(0, u.shape[1])
@@ -167,7 +178,10 @@ def model_negatives(
     chunk:int|None=None, # positions at a time; default: as many as make some 12 MB of scores, 200 MB on a GPU
     had:Tensor|None=None, # as for `proposals`
 )->Tensor:             # [M,k] items
-    "Negatives that the model proposes (GenNi). Without gradient."
+    """Negatives that the model proposes (GenNi). Without gradient.
+
+    Raises `ValueError` for a single candidate, for numbers `u` or a chunk that do not fit, and for scores that are not numbers."""
+    if chunk is not None and chunk < 1: raise ValueError(f"chunk={chunk}: one position at a time at least; None: as many as fit")
     if not torch.is_tensor(u): u = torch.rand((len(h), 1), generator=u, device=h.device, dtype=h.dtype)
     if len(u) != len(h): raise ValueError(f"{len(h)} hidden states, but numbers for {len(u)}: one row each")
     if among.shape[-1] < 2: raise ValueError("one candidate only: nothing is left where it is the target")
@@ -189,5 +203,5 @@ def adjusted_alpha(
     step:float=.01,   # the paper gives no step; chosen
     high:float=6.,    # the range that the paper explores
 )->Tensor:            # scalar, on the device: nothing waits for it
-    "GenNi's self-adjusting hardness: up by a step where the loss fell, down where it rose."
+    "GenNi's self-adjusting hardness: up by a step where the loss fell, down where it rose. Equal losses leave it as it is; by the letter of the paper, \"otherwise we decrease\", they would lower it."
     return (alpha + step * (previous - loss).sign().nan_to_num(0.)).clamp(0., high)

@@ -34,7 +34,9 @@ class _Loss(nn.Module):
 def _opened(batch:Batch): return (batch.rows.start, batch.rows.length, batch.rows.user), {k: v for k, v in vars(batch).items() if k not in ("rows", "_kept")}
 
 class Stack:
-    "Trainings of one objective that differ in their parameters, buffers and generators alone: their seeds, or settings that are buffers, such as GenNi's `alpha`."
+    """Trainings of one objective that differ in their parameters, buffers and generators alone: their seeds, or settings that are buffers, such as GenNi's `alpha`.
+
+    Raises `ValueError` for trainings that differ in more or are not equally far, for another step than `plain_step`, and for a method that learns something in `on_epoch`."""
     def __init__(self, trainings:list[Training]):
         first, o = trainings[0], trainings[0].objective
         if any({**t.about, "seed": first.seed} != first.about or type(t.objective) is not type(o) or t.epoch != first.epoch for t in trainings): raise ValueError("these trainings differ in more than their seed: make them alike, and equally far")
@@ -77,7 +79,7 @@ def fit_stacked(
     trainings:list[Training],
     epochs:int=200,
 ):                              # yields, for each epoch, a list of rows as `fit` gives them, one a training. "seconds" are of all together
-    "Train all at once. After each epoch every objective has its own parameters."
+    "Train all at once. After each epoch every objective has its own parameters. Raises `ValueError` as `Stack` does, and `FloatingPointError` once a loss is no longer finite."
     stack, n, t = Stack(trainings), len(trainings[0].rows), trainings[0]
     for epoch in range(t.epoch + 1, epochs + 1):
         began, sums = time.perf_counter(), {}
@@ -94,23 +96,27 @@ def fit_stacked(
 def train_stacked(
     jobs:list[dict],               # what `_run` yields: arguments of `train`, one a training
 )->list[tuple[list[dict], Best]]:  # what `train` returns, one a training
-    "`train`, all at once, each with its own best epoch. A training that is over is computed along until the last one is, and no longer looked at."
+    """`train`, all at once, each with its own best epoch. A training that is over is computed along until the last one is, and no longer looked at.
+
+    Each goes on from its own checkpoint. Where these are not equally far, since one of the seeds is new or the process was killed between two files, those behind are trained first, until they have caught up with the next."""
     epochs, patience, progress = (jobs[0][k] for k in ("epochs", "patience", "progress"))
     bests, histories = [Best(patience) for _ in jobs], [[] for _ in jobs]
-    if all(j["checkpoint"].exists() for j in jobs):
-        histories = [load_checkpoint(j["checkpoint"], j["training"], b) for j, b in zip(jobs, bests)]
-        for b in bests: b.patience = patience
-    with tqdm(total=epochs, initial=jobs[0]["training"].epoch, desc=f"{len(jobs)} x {jobs[0]['label']}", disable=not progress, leave=False) as bar:
-        for rows in () if all(b.over for b in bests) else fit_stacked([j["training"] for j in jobs], epochs):
-            for j, row, best, history in zip(jobs, rows, bests, histories):
-                if best.over: continue
-                o, began = j["training"].objective, time.perf_counter()
-                with torch.no_grad(), fast_cpu(): row["valid"] = float(j["validate"](o.eval()))
-                row["valid_seconds"] = time.perf_counter() - began
-                best.update(row["valid"], row["epoch"], o); history.append(row)
-            for j, best, history in zip(jobs, bests, histories): save_checkpoint(j["checkpoint"], j["training"], best, history)
-            bar.update(); bar.set_postfix(best=", ".join(f"{b.value:.4f}" for b in bests), refresh=False)
-            if all(b.over for b in bests): break
+    for j, best, history in zip(jobs, bests, histories):
+        if j["checkpoint"].exists(): history += load_checkpoint(j["checkpoint"], j["training"], best); best.patience = patience
+    all_jobs, epoch_of = [*zip(jobs, bests, histories)], lambda job: job[0]["training"].epoch
+    with tqdm(total=epochs, initial=min(map(epoch_of, all_jobs)), desc=f"{len(jobs)} x {jobs[0]['label']}", disable=not progress, leave=False) as bar:
+        while there := {epoch_of(job) for job in all_jobs if not job[1].over and epoch_of(job) < epochs}:
+            part = [job for job in all_jobs if epoch_of(job) == min(there)]                     # of trainings that have not been parted: all
+            for rows in fit_stacked([j["training"] for j, _, _ in part], min(there - {min(there)}, default=epochs)):
+                for (j, best, history), row in zip(part, rows):
+                    if best.over: continue
+                    o, began = j["training"].objective, time.perf_counter()
+                    with torch.no_grad(), fast_cpu(): row["valid"] = float(j["validate"](o.eval()))
+                    row["valid_seconds"] = time.perf_counter() - began
+                    best.update(row["valid"], row["epoch"], o); history.append(row)
+                for j, best, history in part: save_checkpoint(j["checkpoint"], j["training"], best, history)
+                bar.update(rows[0]["epoch"] - bar.n); bar.set_postfix(best=", ".join(f"{b.value:.4f}" for b in bests), refresh=False)
+                if all(best.over for _, best, _ in part): break
     for j, best in zip(jobs, bests): j["training"].objective.load_state_dict(best.weights); j["training"].objective.eval()
     return list(zip(histories, bests))
 
@@ -120,7 +126,7 @@ def run_stacked(
     seeds=range(8),
     **kw,                 # further arguments of `run`: all but `report`, `watch` and a step of another kind
 )->list[Run]:             # one a seed
-    "`run` of several seeds, trained at once. For a GPU; `study(..., jobs=)` is for a CPU."
+    "`run` of several seeds, trained at once. For a GPU; `study(..., jobs=)` is for a CPU. Raises `ValueError` for arguments that several seeds cannot have, and as `run` and `Stack` do."
     if bad := {"seed", "watch", "report", "again"} & set(kw): raise ValueError(f"{', '.join(sorted(bad))} cannot be given to several seeds at once")
     done, begun = {}, {}
     for seed in seeds:

@@ -7,7 +7,7 @@ __all__ = ['Objective', 'NextItem', 'plain_step', 'adversarial_step', 'fast_cpu'
            'save_tensors', 'load_tensors', 'save_checkpoint', 'load_checkpoint', 'train']
 
 # %% ../nbs/10_train.ipynb #c002
-import contextlib, ctypes, gzip, json, os, time
+import contextlib, ctypes, gzip, json, os, re, time
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -44,12 +44,13 @@ class Objective(nn.Module):
         return self.encoder(batch.items, batch.layout, at=batch.layout.last) @ self.encoder.table()[:batch.rows.ds.n_items + 1].T
 
     def weight(self, term:str)->float:
+        "How much a term counts in this epoch. Raises `ValueError` for a weight below 0."
         w = self.weights.get(term, 1.)
         w = w(self.epoch) if callable(w) else w
         if not w >= 0: raise ValueError(f"the weight of {term} is {w}: 0 or more. To work against a term, reverse its gradient (seqrec_nb.adversary)")
         return w
     def total(self, terms:dict[str, Tensor])->Tensor:
-        "The weighted sum that is minimised. Raises `KeyError` for a weight whose term does not exist."
+        "The weighted sum that is minimised. Raises `KeyError` for a weight whose term does not exist, and `ValueError` for one below 0 and where all are 0."
         if stray := set(self.weights) - set(terms): raise KeyError(f"weights name {', '.join(sorted(stray))}, but the terms are {', '.join(terms)}")
         used = [self.weight(n) * t for n, t in terms.items() if self.weight(n) != 0]
         if not used: raise ValueError(f"every term ({', '.join(terms)}) has weight 0: there is nothing to learn")
@@ -68,7 +69,10 @@ class NextItem(Objective):
         super().__init__(encoder, weights)
         self.loss, self.make_sampler, self.k, self.sampler = loss, sampler, k, None
 
-    def setup(self, rows): self.sampler = self.make_sampler and self.make_sampler(rows.ds)
+    def setup(self, rows):
+        "Make the sampler. Raises `ValueError` for rows with a target at every position where the encoder has a filter, which would read the answers."
+        if rows.every and getattr(self.encoder, "filtered", False): raise ValueError("this encoder has a filter, which reads the whole row, and these rows have a target at every position: it would read the answers. rows=prefix_rows")
+        self.sampler = self.make_sampler and self.make_sampler(rows.ds)
     def prepare(self, batch, generator=None):
         if self.sampler: batch.negative = self.sampler(batch.target_user, self.k, generator)
         return batch
@@ -76,7 +80,11 @@ class NextItem(Objective):
         "The hidden states at the positions that have a target."
         return self.encoder(batch.items, batch.layout, at=batch.at)
     def next_item(self, h:Tensor, batch:Batch)->Tensor: # as `hidden` gives them -> scalar
-        return self.loss(h, self.encoder.table(), batch.target, getattr(batch, "negative", None))
+        negative = getattr(batch, "negative", None)
+        try: return self.loss(h, self.encoder.table(), batch.target, negative)
+        except AttributeError as e:
+            if negative is not None: raise
+            raise ValueError(f"{getattr(self.loss, '__name__', 'this loss')} compares with negatives, and nothing draws them: NextItem(..., sampler=UniformNegatives)") from e
     def terms(self, batch): return {"next_item": self.next_item(self.hidden(batch), batch)}
 
 # %% ../nbs/10_train.ipynb #c012
@@ -140,12 +148,12 @@ def fast_cpu():
 
 # %% ../nbs/10_train.ipynb #c026
 def _step_name(step)->str: # the same in every process, with the settings of a `partial`
-    name = lambda f: getattr(f, "__qualname__", None) or repr(f)
+    name = lambda f: getattr(f, "__qualname__", None) or re.sub(r" at 0x[0-9a-fA-F]+", "", repr(f))      # an address is another one each time
     if not isinstance(step, partial): return name(step)
     return f"{name(step.func)}({', '.join([*map(name, step.args), *(f'{k}={name(v)}' for k, v in sorted(step.keywords.items()))])})"
 
 class Training:
-    "An objective being trained on rows, and all the state that goes with it."
+    "An objective being trained on rows, and all the state that goes with it. Raises `ValueError` for no rows, an `lr` or a `weight_decay` that cannot be, and an encoder that was made for another number of items."
     def __init__(self,
         objective:Objective,
         rows:Rows,
@@ -157,6 +165,7 @@ class Training:
     ):
         if not len(rows): raise ValueError("there are no rows to train on: a user needs four items or more to give one")
         if not lr > 0 or not weight_decay >= 0: raise ValueError(f"lr={lr}, weight_decay={weight_decay}: a learning rate above 0, and a decay of 0 or more")
+        if (known := getattr(getattr(objective, "encoder", None), "n_items", None)) not in (None, rows.ds.n_items): raise ValueError(f"this encoder was made for {known:,} items, and {rows.ds.name} has {rows.ds.n_items:,}: make it with n_items=ds.n_items")
         self.objective, self.rows, self.batch_size, self.step, self.seed, self.epoch = objective.to(rows.device), rows, batch_size, step, seed, 0
         self.opt = torch.optim.Adam(objective.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
         self.generator = torch.Generator(rows.device).manual_seed(seed)
@@ -201,7 +210,7 @@ def influence(
     epoch:int=1,        # what `on_epoch` is told: later where a method warms up
     seed:int=0,
 )->dict[str, dict]:     # term -> {"value" in the first step, "gradient": its norm over the encoder's parameters, "change": how far the parameters are from the full run's after `steps` without the term}
-    "What each term does to the encoder."
+    "What each term does to the encoder. Raises as `Training` does."
     def start():
         torch.manual_seed(seed)
         t = Training(make(), rows, batch_size, seed=seed)
@@ -234,6 +243,7 @@ class Best:
     weights:dict=field(default_factory=dict)
 
     def update(self, value:float, epoch:int, objective:Objective)->bool: # whether this is the new best
+        "Take note of an epoch. Raises `FloatingPointError` for a figure that is not a number."
         if value != value: raise FloatingPointError(f"epoch {epoch}: the validation figure is not a number")
         if better := value > self.value:
             self.value, self.epoch, self.misses = value, epoch, 0
@@ -281,7 +291,8 @@ def save_checkpoint(path, training:Training, best:Best, history:list[dict]):
 def load_checkpoint(path, training:Training, best:Best)->list[dict]: # the history so far
     "Put `training` and `best` into the state that was saved. Raises `ValueError` where the checkpoint is of another model or other settings."
     tensors, about = load_tensors(path)
-    if differ := [f"{k} {v} (now {training.about[k]})" for k, v in about["training"].items() if v != training.about[k]]: raise ValueError(f"{path} was saved with {', '.join(differ)}. Use the same settings, or remove it to begin anew")
+    now = training.about
+    if differ := [f"{k} {v} (now {now.get(k)})" for k, v in about["training"].items() if v != now.get(k)]: raise ValueError(f"{path} was saved with {', '.join(differ)}. Use the same settings, or remove it to begin anew")
     part = lambda prefix: {k[len(prefix):]: v for k, v in tensors.items() if k.startswith(prefix)}
     t, state = training, {}
     try: t.objective.load_state_dict(part("now."))
@@ -308,7 +319,7 @@ def train(
     watch=None,                 # training -> further entries of an epoch's row: numbers, or lists of them. It may draw random numbers, but none of the training's generator
     report=None,                # what is told all rows so far: before the first epoch, and after each one, once its checkpoint is written. Training waits for it
 )->tuple[list[dict], Best]:     # a row per epoch; the best epoch, whose weights the objective now has
-    "Train until the validation figure has not risen for `patience` epochs, and keep the best epoch. Continues from `checkpoint`."
+    "Train until the validation figure has not risen for `patience` epochs, and keep the best epoch. Continues from `checkpoint`. Raises `ValueError` for epochs or patience below 1 and as `load_checkpoint` does, and `FloatingPointError` for a loss or a figure that is not a number."
     if epochs < 1 or patience < 1: raise ValueError(f"epochs={epochs}, patience={patience}: 1 or more")
     best, history = Best(patience), []
     if checkpoint and Path(checkpoint).exists():

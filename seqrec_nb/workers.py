@@ -13,13 +13,14 @@ import torch.distributed as dist
 from torch import Tensor
 
 from .batches import Batch, Rows
-from .train import Objective, Training, fit
+from .train import Objective, Training, fit, plain_step
 
 # %% ../nbs/16_workers.ipynb #c005
 class Share(Rows):
     "All rows, of whose batches this worker sees its part. What looks at all rows, such as a clustering, still does."
     @classmethod
     def of(cls, rows:Rows, rank:int, workers:int, seed:int=0)->"Share":
+        "The share of worker `rank`. Raises `ValueError` for a rank that there is not."
         if not 0 <= rank < workers: raise ValueError(f"rank={rank} of {workers} workers: from 0 to {workers - 1}")
         s = cls(**{f.name: getattr(rows, f.name) for f in fields(rows)})
         s.rank, s.workers, s.order = rank, workers, torch.Generator(rows.device).manual_seed(seed)
@@ -48,7 +49,8 @@ def shared_step(objective:Objective, batch:Batch, opt)->dict[str, Tensor]: # the
     return terms
 
 def share(training:Training)->Training: # the same, changed in place
-    "Make a training one worker's: all begin with the first worker's parameters, and take their share of its batches."
+    "Make a training one worker's: all begin with the first worker's parameters, and take their share of its batches. Raises `ValueError` for a training whose step is not `plain_step`, and `RuntimeError` where there is no process group."
+    if training.step is not plain_step: raise ValueError("only plain steps can be shared, and this training has another: run it in one process, `run(..., step=)`")
     if not dist.is_initialized(): raise RuntimeError("there is no process group: call this in a worker of Ray Train, or after torch.distributed.init_process_group")
     rank, seed = dist.get_rank(), training.generator.initial_seed()
     training.rows, training.step = Share.of(training.rows, rank, dist.get_world_size(), seed), shared_step
@@ -64,7 +66,7 @@ def fit_on_ray(
     gpu:bool=False,    # one for each worker
     **trainer,         # further arguments of Ray's TorchTrainer, such as run_config
 ):                     # Ray's Result: `metrics` is the last row of `fit`, `checkpoint` holds the state dict in model.pt
-    "`fit` by several workers of Ray Train."
+    "`fit` by several workers of Ray Train. It always begins with the first epoch: one that was interrupted begins anew, its checkpoints hold the model alone."
     from ray.train import ScalingConfig
     from ray.train.torch import TorchTrainer
     return TorchTrainer(_worker, train_loop_config={"make": make, "epochs": epochs}, scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu), **trainer).fit()

@@ -69,7 +69,7 @@ def generate(
     longest:int=204,       # longest history; never more than an intent has items, so that none is used up
     name:str="world",
 )->World:
-    "A world of any size. The defaults are the built-in dataset; 22,363 users and 12,101 items are the size of Beauty."
+    "A world of any size. The defaults are the built-in dataset; 22,363 users and 12,101 items are the size of Beauty. Raises `ValueError` for fewer users than items and for intents too small for their successors."
     if users < items: raise ValueError(f"{users} users for {items} items: every item opens one history, so there must be as many users as items or more")
     if successors >= items // intents: raise ValueError(f"{intents} intents of {items // intents} items leave no room for {successors} successors: fewer intents or fewer successors")
     rng = np.random.default_rng(seed)
