@@ -133,7 +133,7 @@ CL4SREC = {
 }
 CL4SREC_AUTHORS = {
     "bce": dict(loss="bce+mask", represent="all slots", full=True, seen_score="0"), # ICLRec's code without its intents
-    "ce": dict(positions="start", epochs=50, patience=10),                         # DuoRec's repository
+    "ce": dict(positions="start", epochs=50, patience=10, select="MRR@10"),        # DuoRec's repository
 }
 
 # %% ../../nbs/26_views.ipynb #c035
@@ -214,4 +214,4 @@ def duorec(
     return DuoRec(_encoder(ds, positions, max_len, dim, layers, heads, p), mode, tau=tau, weights=weights, **_loss(loss))
 
 DUOREC = {name: dict(rows=prefix_rows) for name in ("beauty", "sports", "toys", "yelp")}
-DUOREC_AUTHORS = dict(positions="start", epochs=50, patience=10)
+DUOREC_AUTHORS = dict(positions="start", epochs=50, patience=10, select="MRR@10")
