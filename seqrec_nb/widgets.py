@@ -510,7 +510,8 @@ def play_head(folder=None):
     for t, colour in zip(sets, (COLOURS["S4Rec"], COLOURS["ICLRec"], "#888888")): fig.add_box(name=t, boxpoints="all", jitter=.4, pointpos=-1.6, marker=dict(color=colour, size=4))
     fig.add_hline(.2, line_dash="dot")
     def draw(fig, share):
-        rates = {t: head_rates(c, share) for t, c in sets.items()}
+        try: rates = {t: head_rates(c, share) for t, c in sets.items()}
+        except ValueError as e: return f"Not shown: {e}"                                # the picture stays as it was
         with fig.batch_update():
             for trace, r in zip(fig.data, rates.values()): trace.y = r.numpy()
             fig.layout.shapes[0].y0 = fig.layout.shapes[0].y1 = share
