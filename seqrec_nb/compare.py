@@ -141,7 +141,7 @@ def claim(
     made = f"{len(runs)} seed{'s' * (len(runs) > 1)}, best epoch {', '.join(str(r.about['best']['epoch']) for r in runs)} of {', '.join(str(len(r.history)) for r in runs)}, code {', '.join(sorted({r.about['code'] for r in runs}))}"
     return f"{said}Here: {', '.join(f'{m} {got[m]:.4f} ({off[m]:+.1%})' for m in metric)}, {how} ({made})." + (f" The 95% interval over users holds the published {' and '.join(within)}." if within else "")
 
-# %% ../nbs/29_baselines.ipynb #c033
+# %% ../nbs/29_baselines.ipynb #c035
 def seeds_apart(metric:str="NDCG@10", dataset:str="beauty", folder=None)->float:
     "The largest relative difference between two stored runs that differ in their seed alone. Raises `ValueError` where no system was run with two."
     same = {}
@@ -158,7 +158,7 @@ def told_apart(a:Run, b:Run, metric:str="NDCG@10", scale:str="beauty")->dict: # 
     users = int(d["from"] > 0) - int(d["to"] < 0)
     return d | {"users": users, "sure": users * (abs(d["difference"]) > 1e-9 + seeds_apart(metric, scale))}
 
-# %% ../nbs/29_baselines.ipynb #c037
+# %% ../nbs/29_baselines.ipynb #c039
 def trials(
     method:str,              # its name, such as "s4rec"
     dataset:str="beauty",
