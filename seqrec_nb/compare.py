@@ -138,7 +138,8 @@ def claim(
     off = {m: got[m] / v - 1 for m, v in want.items()}
     worst, within = min(off.values()), [m for m in metric if interval(runs[0].ranks, m)[0] <= want[m] <= interval(runs[0].ranks, m)[1]]
     how = "reached" if worst >= 0 else "missed, by less than 10%" if worst >= -.1 else "**missed by more than 10%**"
-    made = f"{len(runs)} seed{'s' * (len(runs) > 1)}, best epoch {', '.join(str(r.about['best']['epoch']) for r in runs)} of {', '.join(str(len(r.history)) for r in runs)}, code {', '.join(sorted({r.about['code'] for r in runs}))}"
+    seeds = len({r.about["seed"] for r in runs})
+    made = f"{seeds} seed{'s' * (seeds > 1)}{f' in {len(runs)} runs' * (len(runs) > seeds)}, best epoch {', '.join(str(r.about['best']['epoch']) for r in runs)} of {', '.join(str(len(r.history)) for r in runs)}, code {', '.join(sorted({r.about['code'] for r in runs}))}"
     return f"{said}Here: {', '.join(f'{m} {got[m]:.4f} ({off[m]:+.1%})' for m in metric)}, {how} ({made})." + (f" The 95% interval over users holds the published {' and '.join(within)}." if within else "")
 
 # %% ../nbs/29_baselines.ipynb #c035
