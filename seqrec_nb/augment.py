@@ -334,7 +334,7 @@ def per_row(
     if choice.device.type == "cpu" and ((choice < -1) | (choice >= len(operators))).any(): raise ValueError(f"choices from {int(choice.min())} to {int(choice.max())} of {len(operators)} operators: from 0 to {len(operators) - 1}, or -1 for none")
     out, n = items, length
     for k, op in enumerate(operators):
-        x, m = op(items, length, generator)
+        x, m = op(items.clone(), length.clone(), generator)                    # copies: an operator may write into its own
         out, n = torch.where(_wide(choice == k, x), x, out), torch.where(choice == k, m, n)
     return out, n
 

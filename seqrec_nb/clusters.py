@@ -115,6 +115,7 @@ class KMeans(nn.Module):
         seed:int=1,           # each fit draws from the start of this seed, so that a resumed run draws the same
     ):
         super().__init__()
+        if k < 1: raise ValueError(f"k={k}: one cluster at least")
         self.iterations, self.restarts, self.later, self.normalise, self.engine, self.seed = iterations, restarts, later, normalise, engine, seed
         self.register_buffer("centroids", torch.zeros(k, dim))
         self.register_buffer("ready", torch.tensor(False))

@@ -8,6 +8,7 @@ __all__ = ['Dataset', 'DataError', 'from_frame', 'says', 'save_dataset', 'read_d
 
 # %% ../nbs/01_data.ipynb #c002
 import contextlib, difflib, hashlib, json, os, re, sys
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -96,26 +97,32 @@ def from_frame(
     attributes:dict|None=None, # item id -> list of labels, such as brand and categories; see `with_attributes`
     duplicates:str="refuse", # rows that agree in user, item and time: 'refuse', 'drop' all but one, 'keep'
 )->Dataset:
-    """A dataset from any table of interactions: k-core, stable sort by time, ids from 1 by first appearance. What the core leaves out is told on stderr.
+    """A dataset from any table of interactions: k-core, stable sort by time, ids from 1 by first appearance. What the core leaves out is told on stderr, and how many users end with an item that they had before: a ranking that sets aside what a user had cannot find it.
 
-    Raises `DataError` for what is no table, a column that is missing or there twice, an empty table, a missing value, times that cannot be ordered, duplicates, names of other items, and where no core is left."""
+    Raises `DataError` for what is no table, a column that is missing or there twice, an empty table, a missing value, ids of several kinds or with decimals, times that cannot be ordered, duplicates, names of other items, and where no core is left."""
     if duplicates not in ("refuse", "drop", "keep"): raise DataError(f"duplicates={duplicates!r}: 'refuse', 'drop' or 'keep'")
     if not isinstance(df, pd.DataFrame): raise DataError(f"this is a {type(df).__name__}, and a table is wanted, a row per interaction: pd.DataFrame(dict(user=[...], item=[...], time=[...]))")
     if not isinstance(k_core, (int, float, np.number)): raise DataError(f"k_core={k_core!r}: a whole number, 3 or more")
     if k_core < 3: raise DataError(f"k_core={k_core}: leave-one-out needs three items a user, so k_core must be 3 or more")
+    if odd := [c for c in (user, item, time) if not isinstance(c, Hashable)]: raise DataError(f"{odd[0]!r} is no column's name: user, item and time are one name each")
     if missing := [c for c in (user, item, time) if c not in df.columns]:
         raise DataError(f"the table has no column {missing[0]!r}; it has {', '.join(map(repr, df.columns))}. Name yours: from_frame(df, user=..., item=..., time=...)")
     if twice := [c for c in (user, item, time) if (df.columns == c).sum() > 1 or (user, item, time).count(c) > 1]: raise DataError(f"{twice[0]!r} names more than one of user, item and time, or more than one column of the table: give each a name of its own, df.loc[:, ~df.columns.duplicated()] keeps the first")
     if df.empty: raise DataError("the table is empty: one row per interaction is needed")
-    df = df[[user, item, time]].reset_index(drop=True)
+    df, label = df[[user, item, time]].reset_index(drop=True), df.index
     if (holes := df.isna().any(axis=1)).any():
-        raise DataError(f"row {int(holes.argmax())} lacks a value ({int(holes.sum())} rows do); drop them with df.dropna(subset=[{user!r}, {item!r}, {time!r}])")
-    if not (pd.api.types.is_numeric_dtype(df[time]) or pd.api.types.is_datetime64_any_dtype(df[time])):
-        raise DataError(f"column {time!r} holds {df[time].dtype}, whose order is not that of time ('10' comes before '9'); "
-                        f"convert it first: df[{time!r}] = pd.to_datetime(df[{time!r}]) or pd.to_numeric(...)")
-    if pd.api.types.is_float_dtype(df[time]) and np.isinf(df[time]).any(): raise DataError(f"row {int(np.isinf(df[time]).argmax())}: the time is infinite")
+        raise DataError(f"row {label[holes.argmax()]} lacks a value ({int(holes.sum())} rows do); drop them with df.dropna(subset=[{user!r}, {item!r}, {time!r}])")
+    for c in (user, item):
+        if pd.api.types.infer_dtype(df[c], skipna=False).startswith("mixed") and (len(kinds := sorted({type(x).__name__ for x in df[c]})) > 1 or kinds == ["list"]):
+            raise DataError(f"column {c!r} holds {' and '.join(kinds)}" + (": a row for each item, df.explode(...)" if "list" in kinds else f", and 1 and '1' would be two ids: make them all texts, df[{c!r}] = df[{c!r}].astype(str)"))
+        if pd.api.types.is_float_dtype(df[c]):
+            raise DataError(f"column {c!r} holds numbers with decimals ({df[c].iloc[0]}), as pandas makes of whole ones where a value is missing: read it as texts, pd.read_csv(..., dtype={{{c!r}: str}}), which keeps leading zeros too, or df[{c!r}] = df[{c!r}].astype('int64')")
+    t, api = df[time].dtype, pd.api.types
+    if not (api.is_numeric_dtype(t) and not api.is_bool_dtype(t) and not api.is_complex_dtype(t) or api.is_datetime64_any_dtype(t) or api.is_timedelta64_dtype(t) or isinstance(t, pd.PeriodDtype)):
+        raise DataError(f"column {time!r} holds {t}, whose order is not that of time" + (f" ('10' comes before '9'); convert it first: df[{time!r}] = pd.to_datetime(df[{time!r}]) or pd.to_numeric(...)" if api.is_object_dtype(t) or api.is_string_dtype(t) else ": numbers, datetimes, durations or periods"))
+    if pd.api.types.is_float_dtype(df[time]) and np.isinf(df[time]).any(): raise DataError(f"row {label[np.isinf(df[time]).argmax()]}: the time is infinite")
     if duplicates != "keep" and (twice := df.duplicated()).any():
-        if duplicates == "refuse": raise DataError(f"row {int(twice.argmax())} repeats an earlier one: same user, item and time ({int(twice.sum()):,} rows do). Drop them with duplicates='drop'; if somebody really takes several at once, duplicates='keep'")
+        if duplicates == "refuse": raise DataError(f"row {label[twice.argmax()]} repeats an earlier one: same user, item and time ({int(twice.sum()):,} rows do). Drop them with duplicates='drop'; if somebody really takes several at once, duplicates='keep'")
         df = df[~twice]
     before, had = len(df), df[[user, item]].nunique()
     while True:
@@ -135,6 +142,8 @@ def from_frame(
     if names is not None and not any(x in names for x in item_ids[1:]): raise DataError(f"none of the {len(item_ids) - 1:,} items has a name; their ids look like {', '.join(map(repr, item_ids[1:4].tolist()))}, those of the names like {', '.join(map(repr, list(names)[:3]))}")
     item_names = None if names is None else np.array([""] + [str(x if pd.isna(n := names.get(x, x)) else n) for x in item_ids[1:]], dtype=object)
     ds = Dataset(name, torch.from_numpy(i + 1), torch.from_numpy(offsets), item_ids, np.asarray(user_ids, dtype=object), item_names)
+    last = pd.DataFrame({"user": np.sort(u), "item": i}).duplicated().to_numpy()[offsets[1:] - 1]
+    if last.any(): print(f"{name}: {last.sum():,} of {len(ds):,} users ({last.mean():.1%}) end with an item that they had before. Items a user had are set aside in a ranking, so these count as missed; run(..., seen_score=None) and recommend(..., repeat=True) let them compete", file=sys.stderr)
     return ds if attributes is None else with_attributes(ds, attributes)
 
 # %% ../nbs/01_data.ipynb #c015
@@ -283,14 +292,16 @@ def with_attributes(
 )->Dataset: # with `attributes`, a column for each label in sorted order
     """The dataset with its items' attributes: `labels`, else those it has, else those registered under its name.
 
-    Raises `DataError` where there are none, where `labels` is no dictionary of lists or speaks of other items, where the registered ones are of other items than the dataset's, and as `fetch` does."""
+    Raises `DataError` where there are none, where `labels` is no dictionary of lists, has a missing value in one or speaks of other items, where the registered ones are of other items than the dataset's, and as `fetch` does."""
     if labels is None and ds.attributes is not None: return ds
     ids = ds.item_ids[1:].tolist()
     if labels is None:
         labels = _registered_labels(ds.name)
         if stray := [x for x in ids if x not in labels]: raise DataError(f"the registered attributes of {ds.name} know no item {stray[0]!r}: this is other data under the same name. Give its own: with_attributes(ds, {{item id: [labels]}})")
+    if not isinstance(labels, dict): raise DataError(f"labels are a {type(labels).__name__}: a dictionary, {{item id: [label, label, ...]}}")
     if bad := [(i, x) for i, x in labels.items() if not isinstance(x, (list, tuple, set))]: raise DataError(f"item {bad[0][0]!r} has {bad[0][1]!r} where a list of labels should be: {{item id: [label, label, ...]}}")
     found = [(i, x) for i, item in enumerate(ids, 1) for x in labels.get(item, ())]
+    if holes := [i for i, x in found if pd.isna(x)]: raise DataError(f"item {ids[holes[0] - 1]!r} has a missing value among its labels ({len(set(holes)):,} items do): leave it out, {{item: [x for x in labels if pd.notna(x)]}}")
     if not found: raise DataError(f"none of the {ds.n_items} items of {ds.name} has a label; its ids look like {', '.join(map(repr, ids[:3]))}, those of the labels like {', '.join(map(repr, list(labels)[:3]))}")
     try: column = {x: a for a, x in enumerate(sorted({x for _, x in found}), 1)}
     except TypeError: raise DataError("labels are partly numbers, partly texts, and have no order: make them all texts") from None

@@ -89,6 +89,7 @@ class Transformer(nn.Module):
         alpha:float=.7,     # its share, where there is one
     ):
         super().__init__()
+        if dim < 1: raise ValueError(f"dim={dim}: 1 or more")
         if heads < 1 or dim % heads: raise ValueError(f"dim={dim} cannot be split into heads={heads} equal parts")
         if layers < 0: raise ValueError(f"layers={layers}: 0 or more")
         if not 0 <= alpha <= 1: raise ValueError(f"alpha={alpha}: the filter's share, from 0 (attention alone) to 1 (filter alone)")
@@ -125,7 +126,7 @@ class Transformer(nn.Module):
             raise ValueError(f"a filter reads all {self.max_len} slots of a row: it takes neither packed nor shorter rows. Call the encoder itself, with ids and layout")
         mask = attention_mask(real, segment, causal, x.dtype)
         for i, block in enumerate(self.blocks, 1): x = block(x, mask, at if i == len(self.blocks) else None)
-        return x
+        return x if len(self.blocks) or at is None else x.flatten(0, 1)[at]
     def forward(self,
         items:Tensor,               # [B,L] left-padded ids; with a layout also [B,L,D] of their embeddings
         layout:Layout|None=None,    # which positions to compute

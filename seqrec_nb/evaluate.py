@@ -24,19 +24,20 @@ def rank_of_target(
     scores:Tensor,      # [B,V]; overwritten
     target:Tensor,      # [B] column of the true next item
     seen:Tensor,        # [B,S] columns that the user had; 0 fills up
-    seen_score:float=float("-inf"), # what seen items score; the S3-Rec family writes 0
+    seen_score:float|None=float("-inf"), # what seen items score; the S3-Rec family writes 0; None: as they do
     ties:float|Tensor=.5, # [B] or one number: where among items of equal score the target stands, from 0, first, to 1, last
     first:int=1,        # first column that competes; 0 lets padding compete
 )->Tensor:              # [B] ranks from 0
     """How many items stand before the target. `-inf` for a target that is itself seen puts it behind all that are not. Among `e` others of the same score, `ties * (e + 1)` of them, rounded down and at most `e`, stand before it: .5 puts it behind the only one, and in the middle of two.
 
-    Raises `ValueError` for scores that are not a number or are whole numbers, for lengths that disagree, and for `ties` outside 0 to 1."""
+    Raises `ValueError` for scores that are not a number or are whole numbers, for lengths that disagree, for a target that does not compete, and for `ties` outside 0 to 1."""
     if scores.ndim != 2 or target.shape != scores.shape[:1] or seen.ndim != 2 or len(seen) != len(scores) or torch.is_tensor(ties) and ties.shape not in ((), target.shape):
         raise ValueError(f"scores {tuple(scores.shape)}, target {tuple(target.shape)}, seen {tuple(seen.shape)}" + (f", ties {tuple(ties.shape)}" if torch.is_tensor(ties) else "") + ": [B,V], [B] and [B,S], a row, a target and a history for each user")
     if not scores.is_floating_point(): raise ValueError(f"these scores are {scores.dtype}, which has no -inf for what is seen: scores.float()")
     if not (((ties >= 0) & (ties <= 1)).all() if torch.is_tensor(ties) else 0 <= ties <= 1): raise ValueError(f"ties={ties}: from 0, the target first among its equals, to 1, last")
+    if (target < first).any(): raise ValueError(f"a target is column {int(target.min())}, and the first that competes is {first}: shift your columns by one, or first=0")
     padding = scores[:, 0].clone()
-    scores.scatter_(1, seen, seen_score)
+    if seen_score is not None: scores.scatter_(1, seen, seen_score)
     scores[:, 0] = padding                                   # `seen` is filled up with 0
     scores[:, :first] = float("-inf")
     if torch.isnan(scores.amax(1)).any(): raise ValueError("some scores are not a number: a model that diverged cannot be ranked")
@@ -60,8 +61,9 @@ def mrr(rank:Tensor, k:int=10)->Tensor: # [R] ranks from 0 -> [R]
 
 METRICS = {"HR": hit_rate, "NDCG": ndcg, "MRR": mrr}
 
-def metric_of(name:str): # "NDCG@10" -> (ranks [R] -> [R])
-    "A metric by its name. Raises `ValueError` for one that does not exist."
+def metric_of(name): # "NDCG@10", or a function of your own -> (ranks [R] -> [R])
+    "A metric by its name; a function is taken as it is. Raises `ValueError` for one that does not exist."
+    if callable(name): return name
     m = re.fullmatch(r"(\w+)@([1-9]\d*)", name) if isinstance(name, str) else None
     if not m or m[1] not in METRICS: raise ValueError(f"metric {name!r}: one of {', '.join(METRICS)}, @, and a cut-off of 1 or more, such as 'NDCG@10'")
     return partial(METRICS[m[1]], k=int(m[2]))
@@ -70,12 +72,13 @@ def metrics(
     ranks:Tensor,           # [R], from 0
     ks:tuple=(5, 10, 20),   # cut-offs
 )->dict[str, float]:        # "HR@5", "NDCG@5", "HR@10", ...
-    "Mean hit rate and NDCG at each cut-off. Raises `ValueError` where there are no ranks."
+    "Mean hit rate and NDCG at each cut-off. Raises `ValueError` where there are no ranks, and for a cut-off below 1."
     if not len(ranks): raise ValueError("there are no ranks: no row was evaluated")
-    return {f"{name}@{k}": METRICS[name](ranks, k).mean().item() for k in ks for name in ("HR", "NDCG")}
+    return {m: metric_of(m)(ranks).mean().item() for m in (f"{name}@{k}" for k in ks for name in ("HR", "NDCG"))}
 
 # %% ../nbs/11_evaluate.ipynb #c013
-def _same_items(model, ds:Dataset): # a model that was trained knows the ids of its items
+def _same_items(model, ds:Dataset): # a model that was trained, or has counted, knows the ids of its items
+    if not callable(getattr(model, "score", None)) or isinstance(model, type): raise TypeError(f"a {type(model).__name__} has no score(batch) and ranks nothing: a stored run answers through load_model(run, ds), a method makes its model of a dataset, such as popularity(ds)")
     known = getattr(model, "item_ids", None)
     if known is not None and known is not ds.item_ids and not np.array_equal(known, ds.item_ids):
         raise ValueError(f"this model was trained on {len(known) - 1:,} items that are not those of {ds.name} ({ds.n_items:,}), or are numbered otherwise. Keep the dataset beside the model: save_dataset, read_dataset")
@@ -84,7 +87,7 @@ def _same_items(model, ds:Dataset): # a model that was trained knows the ids of 
 def ranks(
     model,                          # anything with score(batch) -> [B,N+1]
     rows:Rows,                      # such as user_rows(ds, "test")
-    seen_score:float=float("-inf"), # see `rank_of_target`
+    seen_score:float|None=float("-inf"), # see `rank_of_target`
     ties:float|None=None,           # where a target stands among its equals, 0 first, 1 last; None: at random, the same each time
     chunk:int|None=None,            # rows at a time; default: as many as make some 8 MB of scores
 )->Tensor:                          # [R] on the CPU, from 0
@@ -114,8 +117,8 @@ def validation(rows:Rows, metric:str="NDCG@20", **kw): # objective -> figure, fo
 
 # %% ../nbs/11_evaluate.ipynb #c022
 def interval(
-    ranks:Tensor,           # [R]
-    metric:str="NDCG@10",
+    ranks:Tensor,           # [R], or whatever `metric` takes
+    metric="NDCG@10",       # a name, or a function ranks -> a number for each user [R]
     level:float=.95,        # share of resampled means inside
     resamples:int=10_000,
     seed:int=0,
@@ -133,7 +136,7 @@ def _resampled(x:Tensor, level, resamples, seed)->tuple[float, float]: # [R] a n
 def difference(
     a:Tensor,               # [R] ranks of one system
     b:Tensor,               # [R] ranks of another one, of the same rows
-    metric:str="NDCG@10",
+    metric="NDCG@10",       # as for `interval`
     level:float=.95,
     resamples:int=10_000,
     seed:int=0,
@@ -160,7 +163,7 @@ def readable(t:pd.DataFrame, digits:int=4)->pd.DataFrame: # "0.1234 (0.1200 to 0
     f = lambda x: f"{x:.{digits}f}"
     return pd.DataFrame({m: [f"{f(r[m])} ({f(r[f'{m} from'])} to {f(r[f'{m} to'])})" for _, r in t.iterrows()] for m in t if f"{m} from" in t}, index=t.index)
 
-# %% ../nbs/11_evaluate.ipynb #c029
+# %% ../nbs/11_evaluate.ipynb #c032
 def by_length(rows:Rows)->pd.Series: # [R] the papers' groups of input length
     "Groups of users by the length of the whole history before the target: <5, 5-9, 10-19, >=20."
     n = (rows.start + rows.length - rows.ds.offsets[rows.user]).cpu().numpy()
@@ -178,28 +181,36 @@ def by_group(
     index = labels.groupby(labels, observed=True).indices
     return pd.DataFrame({g: {"users": len(i), **metrics(ranks[torch.as_tensor(i)], ks)} for g, i in index.items()}).T.astype({"users": int})
 
-# %% ../nbs/11_evaluate.ipynb #c033
+# %% ../nbs/11_evaluate.ipynb #c036
 @torch.no_grad()
 def recommend(
     model,            # anything with score(batch)
     ds:Dataset,       # the dataset it was trained on
     history:list,     # item ids of the source, oldest first
     k:int=10,
-    max_len:int|None=None, # most recent items that the model reads; default: what its encoder was made for
+    repeat:bool=False, # items of the history too
+    max_len:int|None=None, # most recent items that the model reads; default: what its encoder was made for, else the width of the rows it was trained on, else 50
 )->pd.DataFrame:      # k rows: item id, name, score, best first
     "The k best next items for a history. Raises `KeyError` for an id the dataset does not hold, `ValueError` for an empty history, for a text in its place, and for a model of other items."
     _same_items(model, ds)
-    if k < 1: raise ValueError(f"k={k}: 1 or more")
+    _some(k=k, max_len=max_len)
     if not len(history): raise ValueError("the history is empty: there is nothing to go by. Give one item at least")
     items = ds.index(history).to(ds.device)
-    n, max_len = len(items), max_len or getattr(getattr(model, "encoder", None), "max_len", 50)
+    n, max_len = len(items), max_len or _reads(model)
     own = Dataset(ds.name, items, torch.tensor([0, n], device=ds.device), ds.item_ids, np.arange(1), ds.item_names)     # one user
     rows = Rows(own, torch.tensor([max(0, n - max_len)], device=ds.device), torch.tensor([min(n, max_len)], device=ds.device), torch.tensor([0], device=ds.device), max_len, every=False)
-    return _best(model, rows.batch(), k)[0]
+    return _best(model, rows.batch(), k, repeat)[0]
 
-def _best(model, batch, k:int)->list[pd.DataFrame]: # for each row
+def _reads(model)->int: return getattr(getattr(model, "encoder", None), "max_len", getattr(model, "max_len", 50))
+
+def _some(**given): # what is given is a whole number, 1 or more
+    for n, x in given.items():
+        if x is not None and (x != int(x) or x < 1): raise ValueError(f"{n}={x}: a whole number, 1 or more")
+
+def _best(model, batch, k:int, repeat:bool)->list[pd.DataFrame]: # for each row
     if isinstance(model, torch.nn.Module): model.eval()
-    ds, scores = batch.rows.ds, model.score(batch).scatter(1, batch.rows.seen(), float("-inf"))
+    ds, scores = batch.rows.ds, model.score(batch)
+    scores = scores.clone() if repeat else scores.scatter(1, batch.rows.seen(), float("-inf"))
     scores[:, 0] = float("-inf")
     if torch.isnan(scores).any(): raise ValueError("some scores are not a number: this model diverged")
     best = scores.topk(min(k, ds.n_items))
@@ -215,15 +226,16 @@ def recommend_users(
     ds:Dataset,       # the dataset it was trained on
     users:list|None=None, # user ids of the source; default: all
     k:int=10,
+    repeat:bool=False, # as for `recommend`
     max_len:int|None=None, # as for `recommend`
 )->pd.DataFrame:      # k rows for each user: user id, rank, item id, name, score
     "The k best next items after all that each user had, held-out items too. Also for models that know their users, such as BPR-MF. Raises `KeyError` for a user the dataset does not hold, and as `recommend` does."
     _same_items(model, ds)
-    if k < 1: raise ValueError(f"k={k}: 1 or more")
+    _some(k=k, max_len=max_len)
     user = torch.arange(len(ds), device=ds.device) if users is None else ds.users(users).to(ds.device)
-    max_len = max_len or getattr(getattr(model, "encoder", None), "max_len", 50)
+    max_len = max_len or _reads(model)
     n = ds.lengths[user].clamp_max(max_len)
     rows, out = Rows(ds, ds.offsets[user + 1] - n, n, user, max_len, every=False), []                        # nothing is asked of the item after a row
     with fast_cpu():
-        for batch in rows.batches(max(1, 2_000_000 // (ds.n_items + 1))): out += _best(model, batch, k)
+        for batch in rows.batches(max(1, 2_000_000 // (ds.n_items + 1))): out += _best(model, batch, k, repeat)
     return pd.concat(out, keys=ds.user_ids[user.cpu().numpy()].tolist(), names=["user"]).reset_index() if out else pd.DataFrame(columns=["user", "rank", "item", "name", "score"])

@@ -50,7 +50,9 @@ class Objective(nn.Module):
         if not w >= 0: raise ValueError(f"the weight of {term} is {w}: 0 or more. To work against a term, reverse its gradient (seqrec_nb.adversary)")
         return w
     def total(self, terms:dict[str, Tensor])->Tensor:
-        "The weighted sum that is minimised. Raises `KeyError` for a weight whose term does not exist, and `ValueError` for one below 0 and where all are 0."
+        "The weighted sum that is minimised. Raises `TypeError` for terms that are no named scalars, `KeyError` for a weight whose term does not exist, and `ValueError` for one below 0 and where all are 0."
+        if not isinstance(terms, dict): raise TypeError(f"{type(self).__name__}.terms gave a {type(terms).__name__}: a dictionary, {{name: scalar tensor}}")
+        if wrong := [f"{n} is {f'of shape {list(t.shape)}' if torch.is_tensor(t) else f'a {type(t).__name__}'}" for n, t in terms.items() if not torch.is_tensor(t) or t.numel() != 1]: raise TypeError(f"{type(self).__name__}.terms: {', '.join(wrong)}; each term is a tensor of one number")
         if stray := set(self.weights) - set(terms): raise KeyError(f"weights name {', '.join(sorted(stray))}, but the terms are {', '.join(terms)}")
         used = [self.weight(n) * t for n, t in terms.items() if self.weight(n) != 0]
         if not used: raise ValueError(f"every term ({', '.join(terms)}) has weight 0: there is nothing to learn")
@@ -171,7 +173,7 @@ class Training:
         self.generator = torch.Generator(rows.device).manual_seed(seed)
         self.note = None         # anything JSON can hold; a checkpoint keeps it, and resuming brings back the first one
         objective.setup(rows)
-        objective.item_ids, objective.user_ids = rows.ds.item_ids, rows.ds.user_ids    # whoever asks the model compares
+        objective.item_ids, objective.user_ids, objective.max_len = rows.ds.item_ids, rows.ds.user_ids, rows.max_len    # whoever asks the model compares, and reads as many items
 
     @property
     def about(self)->dict: # what a checkpoint must agree on
@@ -197,7 +199,8 @@ def fit(
                 for name, x in t.step(o, o.prepare(batch, t.generator), t.opt).items(): sums[name] = sums.get(name, 0) + x * len(batch)
                 seen += len(batch)
         means = {name: x.item() / seen for name, x in sums.items()}   # the only wait for the device
-        if bad := [name for name, x in means.items() if not abs(x) < float("inf")]:
+        if taken := sorted({"epoch", "seconds", "valid", "valid_seconds"} & set(means)): raise ValueError(f"a term cannot be named {taken[0]!r}, which has a place of its own in an epoch's row")
+        if bad := [name for name, x in means.items() if not abs(x) < float("inf") and o.weight(name) != 0]:
             raise FloatingPointError(f"epoch {t.epoch}: {', '.join(bad)} is {means[bad[0]]}; the parameters are spoilt. Start again with a smaller lr, or from the last checkpoint")
         yield {"epoch": t.epoch, "seconds": time.perf_counter() - began, **means}
 
@@ -308,6 +311,14 @@ def load_checkpoint(path, training:Training, best:Best)->list[dict]: # the histo
     return about["history"]
 
 # %% ../nbs/10_train.ipynb #c045
+def _watched(seen, row:dict)->dict: # as JSON can hold it
+    seen = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in (seen or {}).items()} if isinstance(seen, dict | None) else seen
+    number = lambda v: all(map(number, v)) if isinstance(v, (list, tuple)) else isinstance(v, (int, float))
+    if not isinstance(seen, dict): raise TypeError(f"watch returned a {type(seen).__name__}: a dictionary, name -> a number or a list of numbers")
+    if wrong := [k for k, v in seen.items() if not number(v)]: raise TypeError(f"watch: {wrong[0]!r} is a {type(seen[wrong[0]]).__name__}, which an epoch's row cannot hold: a number or a list of numbers")
+    if taken := set(seen) & set(row): raise ValueError(f"watch: an epoch's row has {', '.join(sorted(taken))} already; give it another name")
+    return seen
+
 def train(
     training:Training,
     validate,                   # objective -> figure that should rise
@@ -316,7 +327,7 @@ def train(
     checkpoint=None,            # file to continue from, if it is there, and to write to after each epoch
     progress:bool=True,         # show a bar
     label:str="",               # its name
-    watch=None,                 # training -> further entries of an epoch's row: numbers, or lists of them. It may draw random numbers, but none of the training's generator
+    watch=None,                 # training -> further entries of an epoch's row, under names it does not have: numbers, or lists of them. It may draw random numbers, but none of the training's generator
     report=None,                # what is told all rows so far: before the first epoch, and after each one, once its checkpoint is written. Training waits for it
 )->tuple[list[dict], Best]:     # a row per epoch; the best epoch, whose weights the objective now has
     "Train until the validation figure has not risen for `patience` epochs, and keep the best epoch. Continues from `checkpoint`. Raises `ValueError` for epochs or patience below 1 and as `load_checkpoint` does, and `FloatingPointError` for a loss or a figure that is not a number."
@@ -334,7 +345,7 @@ def train(
                 with torch.no_grad(), fast_cpu(): row["valid"] = float(validate(training.objective))
                 row["valid_seconds"] = time.perf_counter() - began
                 if watch:
-                    with torch.no_grad(), torch.random.fork_rng(): row |= watch(training)
+                    with torch.no_grad(), torch.random.fork_rng(): row |= _watched(watch(training), row)
                 best.update(row["valid"], row["epoch"], training.objective)
                 history.append(row)
                 if checkpoint: save_checkpoint(checkpoint, training, best, history)

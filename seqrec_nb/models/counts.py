@@ -22,7 +22,8 @@ class CountingModel:
         prior:np.ndarray,    # [N+1] added to every user's scores
         decay:float=1.,      # weight of a history item: decay ** age, age 0 the most recent
         last:int|None=None,  # only this many most recent items count; None: all
-    ): self.M, self.prior, self.decay, self.last = M.tocsr(), prior, decay, last
+        ds:Dataset|None=None, # whose items these are, so that no other dataset is answered for
+    ): self.M, self.prior, self.decay, self.last, self.item_ids = M.tocsr(), prior, decay, last, ds and ds.item_ids
 
     def score(self, batch:Batch)->Tensor: # [B,N+1]
         seen = batch.rows.seen().cpu()                                     # the whole history, also where a model's max_len cuts it
@@ -52,11 +53,11 @@ def _little(ds): c = counts(ds); return 1e-4 * c / c.max()                # brea
 # %% ../../nbs/20_counts.ipynb #c007
 def popularity(ds:Dataset)->CountingModel:
     "Training interactions of an item, the same for all users."
-    return CountingModel(sp.csr_matrix((ds.n_items + 1,) * 2), counts(ds))
+    return CountingModel(sp.csr_matrix((ds.n_items + 1,) * 2), counts(ds), ds=ds)
 
 def markov1(ds:Dataset)->CountingModel:
     "What followed the last item, ties by popularity."
-    return CountingModel(transitions(ds), _little(ds), last=1)
+    return CountingModel(transitions(ds), _little(ds), last=1, ds=ds)
 
 def cooccurrence(ds:Dataset,
     window:int=10,        # places
@@ -65,10 +66,11 @@ def cooccurrence(ds:Dataset,
     both:bool=False,      # count what came before, too
 )->CountingModel:
     "What came within a window after the items of the history, a pair k places apart counting 1/k."
+    if window < 1: raise ValueError(f"window={window}: one place at least")
     M = sum(transitions(ds, k) / k for k in range(1, window + 1))
     if both: M = M + M.T
     c = counts(ds)
-    return CountingModel(M @ sp.diags(np.where(c > 0, np.maximum(c, 1) ** -pop, 0)), _little(ds), decay)
+    return CountingModel(M @ sp.diags(np.where(c > 0, np.maximum(c, 1) ** -pop, 0)), _little(ds), decay, ds=ds)
 
 def decayed(ds:Dataset,
     window:int=10,        # W: lags counted
@@ -81,10 +83,12 @@ def decayed(ds:Dataset,
 )->CountingModel:
     "The decayed transition counter. The defaults are what validation chose on Beauty; `TUNED` has the other datasets."
     if window < 1 or last < 1: raise ValueError(f"window={window}, last={last}: at least one lag and one item of the history, or every item scores 0")
+    for n, x in dict(d=d, hd=hd, back=back).items():
+        if not x >= 0: raise ValueError(f"{n}={x}: a weight is 0 or more")
     M = sum(d ** (k - 1) * transitions(ds, k) for k in range(1, window + 1))
     if back: M = M + back * M.T
     c = np.maximum(counts(ds), 1)
-    return CountingModel(sp.diags(c ** -a) @ M @ sp.diags(c ** -b), np.zeros(ds.n_items + 1), hd, last)
+    return CountingModel(sp.diags(c ** -a) @ M @ sp.diags(c ** -b), np.zeros(ds.n_items + 1), hd, last, ds)
 
 # chosen on validation NDCG@10 by coordinate search over each argument
 TUNED = {"beauty": dict(), "toys": dict(d=.9, back=.5, b=.2, hd=.7), "sports": dict(d=.9, hd=.7), "yelp": dict(d=.9, back=1., hd=.85)}

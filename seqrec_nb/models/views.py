@@ -60,7 +60,8 @@ class Contrast(NextItem):
 
     def views(self, batch:Batch, generator=None): # two pairs (items [B,W], length [B])
         "Two views of each row. A method that makes them otherwise overrides this."
-        return [self.operator(batch.items, batch.length, generator) for _ in range(2)]
+        if self.operator is None: raise ValueError(f"{type(self).__name__} has nothing to make views with: {type(self).__name__}(..., operator=...), or override views")
+        return [self.operator(batch.items.clone(), batch.length.clone(), generator) for _ in range(2)]         # copies: an operator may write into its own
     def prepare(self, batch, generator=None):
         super().prepare(batch, generator)
         L = batch.rows.max_len
