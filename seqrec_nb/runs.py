@@ -309,6 +309,10 @@ def _own_code(*start)->dict: # a digest of the user's own code that is reached f
             todo.append(x.func)
             for k, v in x.keywords.items(): reach(k, v)
         elif isinstance(x, types.MethodType): todo += [x.__func__, x.__self__]
+        elif isinstance(x, (list, tuple, set, frozenset, dict)):                   # of functions, say
+            of = list(x.values() if isinstance(x, dict) else x)
+            texts.append(str([getattr(v, "__qualname__", "") for v in of]) if not isinstance(x, (set, frozenset)) else "")
+            for v in of: reach("", v)
         elif isinstance(x, type) and _is_own(x):                                   # a notebook has the text of its functions, not of the class
             texts.append(x.__qualname__); todo += x.__bases__
             for k, v in vars(x).items():
@@ -316,6 +320,7 @@ def _own_code(*start)->dict: # a digest of the user's own code that is reached f
         elif isinstance(x, types.FunctionType) and _is_own(x):
             try: texts.append(inspect.getsource(x.__code__))
             except (OSError, TypeError): texts.append(x.__qualname__)
+            for v in [*(x.__defaults__ or ()), *(x.__kwdefaults__ or {}).values()]: reach("default", v)
             for name, cell in zip(x.__code__.co_freevars, x.__closure__ or ()):
                 if cell != types.CellType(): reach(name, cell.cell_contents)
             codes = [x.__code__]
