@@ -24,7 +24,7 @@ from .models.pretraining import S3REC, S3REC_PRETRAINING, s3rec, s3rec_pretraini
 from .models.recurrent import GRU4REC, NARM, gru4rec, narm
 from .models.sasrec import SASREC, SMALL, sasrec, sasrec_pop
 from .models.views import CL4SREC, COSEREC, DUOREC, cl4srec, coserec, duorec
-from .runs import Run, address, find_runs, published_dir, run
+from .runs import Run, address, find_runs, published_dir, run, usual_len
 
 # %% ../nbs/29_baselines.ipynb #c005
 def reported(
@@ -48,7 +48,7 @@ def smaller(call:dict)->dict: # arguments of `run`
     return call | {k: v for k, v in SMALLER.items() if fits(k, v)} | start
 
 def baselines(dataset:str)->dict[str, tuple[dict, str|None]]: # name -> (arguments of `run`, the model's name in `reported`)
-    "The systems of this part, each with its published settings for a dataset; for the built-in one Beauty's, made `smaller`."
+    "The systems of this part, each with its published settings for a dataset; for the built-in one Beauty's, made `smaller`. `make` runs them, on any dataset; all but S3-Rec's, whose `start` is a call itself, can go to `run`."
     if dataset == "builtin": return {n: (smaller(call), None) for n, (call, _) in baselines("beauty").items()}
     if dataset not in SASREC: raise ValueError(f"no settings are published for {dataset!r}, there are some for {', '.join(d for d in SASREC if d != 'builtin')}; for data of your own begin with baselines('builtin')")
     pre = lambda **kw: dict(method=s3rec_pretraining, **S3REC_PRETRAINING[dataset], **kw)
@@ -81,8 +81,9 @@ def stored(
     dataset:str="beauty",
     folder=None,             # default: the published runs
 )->list[Run]:
-    "The stored runs that a call describes, of any seed, however long they were trained: by seed, of one seed the latest first."
-    method, usual = call["method"], {k: inspect.signature(run).parameters[k].default for k in ("rows", "step", "batch_size", "lr", "max_len", "weight_decay", "select", "seen_score")}
+    "The stored runs that a call describes, however long they were trained: one for each seed, the latest, in order."
+    method = call["method"]
+    usual = {k: inspect.signature(run).parameters[k].default for k in ("rows", "step", "batch_size", "lr", "weight_decay", "select", "seen_score")} | {"max_len": usual_len(method)}
     usual |= {n: p.default for n, p in list(inspect.signature(method).parameters.items())[1:] if p.default is not p.empty and n != "max_len"}
     text = lambda v: address(v) if callable(v) else v
     usual, given = ({k: text(v) for k, v in x.items()} for x in (usual, {k: v for k, v in call.items() if k not in ("method", "epochs", "patience", "seed")}))
@@ -91,7 +92,8 @@ def stored(
         has = r.about["settings"] | r.about["protocol"]
         return (starts is None or has.get("start") in starts) and all(has.get(k, usual.get(k)) == v for k, v in {**usual, **given}.items())
     found = [r for r in find_runs(folder or published_dir(), dataset=dataset, method=method.__qualname__) if same(r)]
-    return sorted(sorted(found, key=lambda r: r.about["finished"], reverse=True), key=lambda r: r.about["seed"])
+    latest = {r.about["seed"]: r for r in sorted(found, key=lambda r: r.about["finished"])}
+    return [latest[s] for s in sorted(latest)]
 
 # %% ../nbs/29_baselines.ipynb #c021
 def make(call:dict, **kw)->Run: # `kw`: further arguments of `run`, such as dataset, seed, folder
@@ -107,12 +109,12 @@ def beside(
     metric:tuple=("HR@5", "NDCG@5", "HR@10", "NDCG@10"),
     counter:str="decayed transitions", # the row that the others are held against
 )->pd.DataFrame:
-    """A row for each system, the counters first: figures (mean over runs; a seed may have been run more than once), the 95% interval of the last one over the users of the first seed, the published range of the first two and how far the run is from it (0: within), and whether it is below the counter."""
+    """A row for each system, the counters first: figures (mean over seeds), the 95% interval of the last one over the users of the first seed, the published range of the first two and how far the run is from it (0: within), and whether it is below the counter."""
     printed, rows, by = reported(dataset), {}, metric[-1]
     for name, r in runs.items():
         figures = pd.DataFrame([x.metrics() for x in r]).mean()
         low, high = interval(r[0].ranks, by)
-        row = {m: figures[m] for m in metric} | {f"{by} from": low, f"{by} to": high, "seeds": len({x.about["seed"] for x in r}), "trained": bool(r[0].about["history"]), "best epoch": r[0].about["best"]["epoch"], "s/epoch": r[0].row()["s/epoch"]}
+        row = {m: figures[m] for m in metric} | {f"{by} from": low, f"{by} to": high, "seeds": len(r), "trained": bool(r[0].about["history"]), "best epoch": r[0].about["best"]["epoch"], "s/epoch": r[0].row()["s/epoch"]}
         for m in metric[:2]:
             p = printed.loc[(names[name], m)] if (names.get(name), m) in printed.index else None
             row[f"published {m}"] = "" if p is None else f"{p.low:.4f}" if p.low == p.high else f"{p.low:.4f} to {p.high:.4f}"
@@ -138,8 +140,7 @@ def claim(
     off = {m: got[m] / v - 1 for m, v in want.items()}
     worst, within = min(off.values()), [m for m in metric if interval(runs[0].ranks, m)[0] <= want[m] <= interval(runs[0].ranks, m)[1]]
     how = "reached" if worst >= 0 else "missed, by less than 10%" if worst >= -.1 else "**missed by more than 10%**"
-    seeds = len({r.about["seed"] for r in runs})
-    made = f"{seeds} seed{'s' * (seeds > 1)}{f' in {len(runs)} runs' * (len(runs) > seeds)}, best epoch {', '.join(str(r.about['best']['epoch']) for r in runs)} of {', '.join(str(len(r.history)) for r in runs)}, code {', '.join(sorted({r.about['code'] for r in runs}))}"
+    made = f"{len(runs)} seed{'s' * (len(runs) > 1)}, best epoch {', '.join(str(r.about['best']['epoch']) for r in runs)} of {', '.join(str(len(r.history)) for r in runs)}, code {', '.join(sorted({r.about['code'] for r in runs}))}"
     return f"{said}Here: {', '.join(f'{m} {got[m]:.4f} ({off[m]:+.1%})' for m in metric)}, {how} ({made})." + (f" The 95% interval over users holds the published {' and '.join(within)}." if within else "")
 
 # %% ../nbs/29_baselines.ipynb #c035

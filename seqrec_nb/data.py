@@ -298,10 +298,10 @@ def with_attributes(
     if labels is None:
         labels = _registered_labels(ds.name)
         if stray := [x for x in ids if x not in labels]: raise DataError(f"the registered attributes of {ds.name} know no item {stray[0]!r}: this is other data under the same name. Give its own: with_attributes(ds, {{item id: [labels]}})")
-    if not isinstance(labels, dict): raise DataError(f"labels are a {type(labels).__name__}: a dictionary, {{item id: [label, label, ...]}}")
+    if not hasattr(labels, "items") or not hasattr(labels, "get"): raise DataError(f"labels are a {type(labels).__name__}: a dictionary, {{item id: [label, label, ...]}}")
     if bad := [(i, x) for i, x in labels.items() if not isinstance(x, (list, tuple, set))]: raise DataError(f"item {bad[0][0]!r} has {bad[0][1]!r} where a list of labels should be: {{item id: [label, label, ...]}}")
     found = [(i, x) for i, item in enumerate(ids, 1) for x in labels.get(item, ())]
-    if holes := [i for i, x in found if pd.isna(x)]: raise DataError(f"item {ids[holes[0] - 1]!r} has a missing value among its labels ({len(set(holes)):,} items do): leave it out, {{item: [x for x in labels if pd.notna(x)]}}")
+    if holes := [i for i, x in found if isinstance(x, Hashable) and pd.isna(x) is True]: raise DataError(f"item {ids[holes[0] - 1]!r} has a missing value among its labels ({len(set(holes)):,} items do): leave it out, {{item: [x for x in labels if pd.notna(x)]}}")
     if not found: raise DataError(f"none of the {ds.n_items} items of {ds.name} has a label; its ids look like {', '.join(map(repr, ids[:3]))}, those of the labels like {', '.join(map(repr, list(labels)[:3]))}")
     try: column = {x: a for a, x in enumerate(sorted({x for _, x in found}), 1)}
     except TypeError: raise DataError("labels are partly numbers, partly texts, and have no order: make them all texts") from None

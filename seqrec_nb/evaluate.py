@@ -188,8 +188,8 @@ def recommend(
     ds:Dataset,       # the dataset it was trained on
     history:list,     # item ids of the source, oldest first
     k:int=10,
-    repeat:bool=False, # items of the history too
     max_len:int|None=None, # most recent items that the model reads; default: what its encoder was made for, else the width of the rows it was trained on, else 50
+    repeat:bool=False, # items of the history too
 )->pd.DataFrame:      # k rows: item id, name, score, best first
     "The k best next items for a history. Raises `KeyError` for an id the dataset does not hold, `ValueError` for an empty history, for a text in its place, and for a model of other items."
     _same_items(model, ds)
@@ -201,7 +201,7 @@ def recommend(
     rows = Rows(own, torch.tensor([max(0, n - max_len)], device=ds.device), torch.tensor([min(n, max_len)], device=ds.device), torch.tensor([0], device=ds.device), max_len, every=False)
     return _best(model, rows.batch(), k, repeat)[0]
 
-def _reads(model)->int: return getattr(getattr(model, "encoder", None), "max_len", getattr(model, "max_len", 50))
+def _reads(model)->int: return getattr(getattr(model, "encoder", None), "max_len", getattr(model, "rows_len", 50))
 
 def _some(**given): # what is given is a whole number, 1 or more
     for n, x in given.items():
@@ -226,8 +226,8 @@ def recommend_users(
     ds:Dataset,       # the dataset it was trained on
     users:list|None=None, # user ids of the source; default: all
     k:int=10,
-    repeat:bool=False, # as for `recommend`
     max_len:int|None=None, # as for `recommend`
+    repeat:bool=False, # as for `recommend`
 )->pd.DataFrame:      # k rows for each user: user id, rank, item id, name, score
     "The k best next items after all that each user had, held-out items too. Also for models that know their users, such as BPR-MF. Raises `KeyError` for a user the dataset does not hold, and as `recommend` does."
     _same_items(model, ds)

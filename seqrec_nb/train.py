@@ -173,7 +173,7 @@ class Training:
         self.generator = torch.Generator(rows.device).manual_seed(seed)
         self.note = None         # anything JSON can hold; a checkpoint keeps it, and resuming brings back the first one
         objective.setup(rows)
-        objective.item_ids, objective.user_ids, objective.max_len = rows.ds.item_ids, rows.ds.user_ids, rows.max_len    # whoever asks the model compares, and reads as many items
+        objective.item_ids, objective.user_ids, objective.rows_len = rows.ds.item_ids, rows.ds.user_ids, rows.max_len    # whoever asks the model compares, and reads as many items
 
     @property
     def about(self)->dict: # what a checkpoint must agree on
