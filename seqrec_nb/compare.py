@@ -80,8 +80,9 @@ def stored(
     call:dict,               # arguments of `run`, "method" among them; `start` may itself be such a call
     dataset:str="beauty",
     folder=None,             # default: the published runs
+    repeated:bool=False,     # of a seed every run, the latest first
 )->list[Run]:
-    "The stored runs that a call describes, however long they were trained: one for each seed, the latest, in order."
+    "The stored runs that a call describes, however long they were trained: by seed, one for each, the latest."
     method = call["method"]
     usual = {k: inspect.signature(run).parameters[k].default for k in ("rows", "step", "batch_size", "lr", "weight_decay", "select", "seen_score")} | {"max_len": usual_len(method)}
     usual |= {n: p.default for n, p in list(inspect.signature(method).parameters.items())[1:] if p.default is not p.empty and n != "max_len"}
@@ -92,8 +93,8 @@ def stored(
         has = r.about["settings"] | r.about["protocol"]
         return (starts is None or has.get("start") in starts) and all(has.get(k, usual.get(k)) == v for k, v in {**usual, **given}.items())
     found = [r for r in find_runs(folder or published_dir(), dataset=dataset, method=method.__qualname__) if same(r)]
-    latest = {r.about["seed"]: r for r in sorted(found, key=lambda r: r.about["finished"])}
-    return [latest[s] for s in sorted(latest)]
+    found = sorted(sorted(found, key=lambda r: r.about["finished"], reverse=True), key=lambda r: r.about["seed"])
+    return [r for i, r in enumerate(found) if repeated or not i or found[i - 1].about["seed"] != r.about["seed"]]
 
 # %% ../nbs/29_baselines.ipynb #c021
 def make(call:dict, **kw)->Run: # `kw`: further arguments of `run`, such as dataset, seed, folder
