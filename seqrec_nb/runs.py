@@ -294,6 +294,8 @@ def _text(x)->str|None: # of a plain value, the same in every process; None for 
     if isinstance(x, Tensor):
         try: return _digest(x.detach())
         except (TypeError, RuntimeError): return f"{x.dtype} {list(x.shape)}"          # NumPy has no such numbers
+    if isinstance(x, np.ndarray) and x.dtype != object: return hashlib.sha256(x.tobytes()).hexdigest()[:12]
+    if isinstance(x, np.generic): x = x.item()
     if isinstance(x, dict): x = [v for kv in x.items() for v in kv]
     if isinstance(x, (list, tuple, set, frozenset)):
         try: parts = [_text(v) for v in x]
