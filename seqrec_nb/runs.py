@@ -387,10 +387,11 @@ def load_model(
     objective.setup(_find(protocol["rows"])(ds, max_len=protocol["max_len"]))
     try: objective.load_state_dict(weights)
     except RuntimeError as e: raise ValueError(f"{run.path.stem} was made by other code of {made_by}, whose parameters were others: {e}. Train it once more: {_call(run.about)}") from e
-    if run.about.get("method_own") != _own_code(method).get("own"): print(f"{run.path.stem} was made by another text of {made_by} than this: its weights now answer through the new one", file=sys.stderr)
+    now = _own_code(method).get("own")
+    if run.about.get("method_own", now) != now: print(f"{run.path.stem} was made by another text of {made_by} than this: its weights now answer through the new one", file=sys.stderr)
     return objective.eval()
 
-# %% ../nbs/12_runs.ipynb #c029
+# %% ../nbs/12_runs.ipynb #c030
 def attach(
     run:Run,
     keep,           # (objective, dataset) -> {name: tensor}, a function of a module
@@ -410,7 +411,7 @@ def attach(
     _store(run.path, {**old, **tensors}, run.about | {"kept": {**kept, name: {"tensors": sorted(tensors), "code": code_version(), **own}}})
     return load_run(run.path)
 
-# %% ../nbs/12_runs.ipynb #c037
+# %% ../nbs/12_runs.ipynb #c038
 def publish(run:Run, folder=None)->Path: # where it is now
     "Copy a run, without its weights, to where all can see it. Raises `ValueError` for a run of code that was not committed, or of more than 100 KB."
     if not run.about["code"].isalnum(): raise ValueError(f"{run.path.stem} was made by code {run.about['code']}, which is no single commit: commit first, then run it again")
@@ -421,7 +422,7 @@ def publish(run:Run, folder=None)->Path: # where it is now
     if (size := new.stat().st_size) > 100_000: new.unlink(); raise ValueError(f"{run.path.stem} has {size:,} bytes; 100,000 is the most for a file to commit")
     return new.replace(to)
 
-# %% ../nbs/12_runs.ipynb #c040
+# %% ../nbs/12_runs.ipynb #c041
 def _row_of(call): return run(**call, progress=False).row()        # in another process
 
 def study(
@@ -447,7 +448,7 @@ def study(
     if failed: raise RuntimeError(f"{len(failed)} of {len(runs)} runs failed, the others are stored. The first: {failed[0][0]}: {failed[0][1]}") from failed[0][1]
     return pd.DataFrame(done)
 
-# %% ../nbs/12_runs.ipynb #c043
+# %% ../nbs/12_runs.ipynb #c044
 def summary(
     runs:pd.DataFrame,                  # rows of `load_runs`
     by:list|None=("method", "loss"),    # columns that tell systems apart; None: the method, and every setting in which these runs differ
