@@ -10,6 +10,7 @@ __all__ = ['UniformNegatives', 'PopularityNegatives', 'in_batch', 'candidates', 
 import torch
 from torch import Tensor
 
+from .batches import training_part
 from .data import Dataset
 from .losses import one_by_one
 
@@ -18,18 +19,21 @@ def _some(k:int): # how many negatives to draw
     if k < 1: raise ValueError(f"k={k}: one negative at least for each position")
 
 class UniformNegatives:
-    """Uniform draws among the items a user never had: no rejection, no loop, no waiting, exact.
+    """Uniform draws among the items that a user does not have: no rejection, no loop, no waiting, exact.
 
-    `UniformNegatives(ds)(user)` draws. What counts as had is the user's whole sequence, validation and test items included, as in the authors' code: a mild leak, since
-    these two items are never pushed down. Raises `ValueError` for a user who has every item, for an `n_items` below the dataset's and for `k` below 1."""
+    `UniformNegatives(ds)(user)` draws. A user has the items of the training part s[:-2], so the two held-out items can
+    be drawn like any other. Raises `ValueError` for a user who has every item, for an `n_items` below the dataset's and
+    for `k` below 1."""
     def __init__(self,
         ds:Dataset,
         n_items:int|None=None, # draw from 1..n_items; default: N. N+1 draws the mask token too, as the S3-Rec family does
+        spare_held_out:bool=False, # never draw a user's held-out items either, as the authors' code does: training then depends on the answers
     ):
         self.n = n_items or ds.n_items
         if self.n < ds.n_items: raise ValueError(f"n_items={self.n}: the dataset has {ds.n_items} items")
-        users = torch.arange(len(ds), device=ds.device).repeat_interleave(ds.lengths)
-        had = torch.unique(users * (self.n + 1) + ds.items)                    # sorted by user, then by item; repeats once
+        own = ds if spare_held_out else training_part(ds)
+        users = torch.arange(len(own), device=ds.device).repeat_interleave(own.lengths)
+        had = torch.unique(users * (self.n + 1) + own.items)                   # sorted by user, then by item; repeats once
         user, item = had // (self.n + 1), had % (self.n + 1)
         count = torch.bincount(user, minlength=len(ds))
         self.first = count.cumsum(0) - count                                   # [U] where a user's entries begin
@@ -38,7 +42,7 @@ class UniformNegatives:
         self.keys = user * (self.n + 1) + item - 1 - (torch.arange(len(had), device=ds.device) - self.first[user])
 
     def nth(self, user:Tensor, r:Tensor)->Tensor:
-        "The item at place `r`, from 0, among those that `user` never had; both of one shape."
+        "The item at place `r`, from 0, among those that `user` does not have; both of one shape."
         return r + 1 + torch.searchsorted(self.keys, user * (self.n + 1) + r, right=True) - self.first[user]
 
     def __call__(self,
@@ -53,21 +57,25 @@ class UniformNegatives:
 
 # %% ../nbs/06_samplers.ipynb #c015
 class PopularityNegatives:
-    """Draws in proportion to (training count) ** gamma among the items a user never had: no rejection, exact but for float64's rounding. Items that no training part holds are drawn only where gamma is 0.
+    """Draws in proportion to (training count) ** gamma among the items that a user does not have: no rejection, exact
+    but for float64's rounding. Items that no training part holds are drawn only where gamma is 0.
 
-    Frequencies are those of the training parts s[:-2]; a user's own items are left out as in the uniform draw (GenNi says neither). Raises `ValueError` for a negative `gamma`, or one so large that rounding would show;
-    for a user who has every item with a weight; and for `k` below 1."""
+    Frequencies are those of the training parts s[:-2]; a user's own items are left out as in the uniform draw (GenNi
+    says neither). Raises `ValueError` for a negative `gamma`, or one so large that rounding would show; for a user who
+    has every item with a weight; and for `k` below 1."""
     def __init__(self,
         ds:Dataset,
         gamma:float=.75,
+        spare_held_out:bool=False, # as in `UniformNegatives`
     ):
         if not gamma >= 0: raise ValueError(f"gamma={gamma}: 0, uniform, or more")
-        keep = torch.arange(len(ds.items), device=ds.device) < (ds.offsets[1:] - 2).repeat_interleave(ds.lengths)
-        weight = torch.bincount(ds.items[keep], minlength=ds.n_items + 1).double() ** gamma
+        train = training_part(ds)
+        own = ds if spare_held_out else train
+        weight = torch.bincount(train.items, minlength=ds.n_items + 1).double() ** gamma
         weight[0] = 0
         self.cum = weight.cumsum(0)                                              # weight of items 0..i
-        users = torch.arange(len(ds), device=ds.device).repeat_interleave(ds.lengths)
-        had = torch.unique(users * (ds.n_items + 1) + ds.items)
+        users = torch.arange(len(own), device=ds.device).repeat_interleave(own.lengths)
+        had = torch.unique(users * (ds.n_items + 1) + own.items)
         user, item = had // (ds.n_items + 1), had % (ds.n_items + 1)
         count = torch.bincount(user, minlength=len(ds))
         self.first = count.cumsum(0) - count

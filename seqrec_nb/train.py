@@ -25,6 +25,7 @@ from .losses import cross_entropy
 # %% ../nbs/10_train.ipynb #c005
 class Objective(nn.Module):
     "What is to be learned: an encoder, named terms, and a weight for each. A method overrides what it needs."
+    spare_held_out = False   # set before `setup`: negatives are never a user's held-out items, the authors' habit
     def __init__(self,
         encoder:nn.Module,
         weights:dict|None=None, # term -> number, or a function epoch -> number; a term that is not named counts once
@@ -74,7 +75,8 @@ class NextItem(Objective):
     def setup(self, rows):
         "Make the sampler. Raises `ValueError` for rows with a target at every position where the encoder has a filter, which would read the answers."
         if rows.every and getattr(self.encoder, "filtered", False): raise ValueError("this encoder has a filter, which reads the whole row, and these rows have a target at every position: it would read the answers. rows=prefix_rows")
-        self.sampler = self.make_sampler and self.make_sampler(rows.ds)
+        habit = {"spare_held_out": True} if self.spare_held_out else {}
+        self.sampler = self.make_sampler and self.make_sampler(rows.ds, **habit)
     def prepare(self, batch, generator=None):
         if self.sampler: batch.negative = self.sampler(batch.target_user, self.k, generator)
         return batch
@@ -239,7 +241,7 @@ def influence(
 @dataclass
 class Best:
     "The best epoch so far, by a validation figure that should rise."
-    patience:int=40                   # evaluations without a new best before it is time to stop
+    patience:int=30                   # evaluations without a new best before it is time to stop
     value:float=float("-inf")
     epoch:int=0
     misses:int=0                      # evaluations since the best
@@ -323,7 +325,7 @@ def train(
     training:Training,
     validate,                   # objective -> figure that should rise
     epochs:int=200,             # at most
-    patience:int=40,            # validations without a new best before stopping
+    patience:int=30,            # validations without a new best before stopping
     checkpoint=None,            # file to continue from, if it is there, and to write to after each epoch
     progress:bool=True,         # show a bar
     label:str="",               # its name

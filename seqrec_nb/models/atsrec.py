@@ -46,7 +46,7 @@ def atsrec(
     return partial(adversarial_step, perturb=PGD(float(eps), float(eta), steps))
 
 ATSREC = {"beauty": dict(step=atsrec()), "sports": dict(step=atsrec()), "toys": dict(step=atsrec(eta=.7)), "yelp": dict(step=atsrec())}   # published for Toys; elsewhere the code's defaults, to be chosen among TRIALS
-ATSREC_AUTHORS = dict(loss="bce+mask", seen_score="0")                      # for base models with a sampled loss
+ATSREC_AUTHORS = dict(loss="bce+mask", negatives="spare held-out", seen_score="0")                      # for base models with a sampled loss
 TRIALS = [dict(step=atsrec(eps, eta)) for eps in (.5, 1., 2.) for eta in (.3, .5, .7)]
 
 # %% ../../nbs/31_atsrec.ipynb #c022
@@ -72,7 +72,7 @@ def noisy_test(
     user = torch.arange(len(ds), device=ds.device).repeat_interleave(extra)
     place = ds.offsets[user] + (torch.rand(len(user), dtype=torch.float64, generator=g, device=ds.device) * n[user]).long()
     order = torch.cat([2 * torch.arange(len(ds.items), device=ds.device) + 1, 2 * place]).argsort(stable=True)
-    items = torch.cat([ds.items, UniformNegatives(ds)(user, 1, g).squeeze(1)])[order]
+    items = torch.cat([ds.items, UniformNegatives(ds, spare_held_out=True)(user, 1, g).squeeze(1)])[order]
     return user_rows(replace(ds, items=items, offsets=ds.offsets + F.pad(extra.cumsum(0), (1, 0))), "test", max_len)
 
 def first_users(

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..batches import Rows, training_part
+from ..batches import Rows
 from ..data import Dataset
 from ..encoders import dropout
 from .factors import known_users
@@ -80,7 +80,7 @@ class NextItems(Objective):
     def setup(self, rows):
         if rows.every: raise ValueError("these rows ask for the next item at each position; this method learns the items after a window: rows=window_rows, and max_len=5 (`CASER` has both)")
         if (rows.start + rows.length + self.targets < rows.ds.offsets[rows.user + 1] - 2).all(): raise ValueError(f"targets={self.targets}, but behind each of these windows is room for more, so that the last items of a training part would never be a target: rows=partial(window_rows, targets={self.targets})")
-        self.sampler = UniformNegatives(training_part(rows.ds))                                                                 # held-out items are drawn like any other
+        self.sampler = UniformNegatives(rows.ds)
     def prepare(self, batch, generator=None):
         r = batch.rows
         at = (r.start + r.length)[:, None] + torch.arange(self.targets, device=r.device)                                    # [B,T]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..batches import Batch, Rows, training_part
+from ..batches import Batch, Rows
 from ..data import Dataset
 from .sasrec import LOSSES
 from ..train import NextItem
@@ -58,7 +58,7 @@ class Factorisation(NextItem):
     "A user's vector stands where other methods have the state after a history."
     def setup(self, rows):
         if rows.every: raise ValueError("these rows ask for what follows each item, so the first item of a history would never be learned: rows=pair_rows (`BPR_MF` has it)")
-        self.sampler = self.make_sampler and self.make_sampler(training_part(rows.ds))    # held-out items are drawn like any other
+        self.sampler = self.make_sampler and self.make_sampler(rows.ds)
     def hidden(self, batch): return self.encoder(batch.target_user)
     def score(self, batch): return self.encoder(known_users(batch, self.encoder.users.num_embeddings, getattr(self, "user_ids", None))) @ self.encoder.table().T
 

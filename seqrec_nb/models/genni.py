@@ -67,7 +67,7 @@ class Generated:
         self.hardness.observe(terms["next_item"])
 
 def owned(batch:Batch, held_out:bool=False)->Tensor: # [M,S], 0 fills up
-    "The training part of the user of each target; or with the two held-out items, which is what `UniformNegatives` never draws."
+    "The training part of the user of each target, which `UniformNegatives` never draws; or with the two held-out items."
     ds, user = batch.rows.ds, batch.target_user
     n = ds.lengths[user] - (0 if held_out else 2)
     at = torch.arange(int(n.max()), device=user.device)
@@ -118,11 +118,11 @@ GENNI_BPR = {name: dict(loss="bpr", alpha=2.2) for name in GENNI}               
 GENNI_AUTHORS = dict(seen_score="0")    # no code; the evaluator of the S3-Rec family
 TRIALS = [dict(alpha=a) for a in (0., 1., 2., 2.5, 3., 4.)]
 ABLATIONS = {
-    "SASRec: uniform negatives": dict(alpha=0., exclude="sequence"),
+    "SASRec: uniform negatives": dict(alpha=0., exclude="history"),
     **{f"Table 2: beta {b}": dict(beta=b) for b in (.01, .1, 1.)},
     **{f"Table 2: growing, m {m}": dict(growing=m) for m in (20., 40.)},
     **{f"Fig. 7: k {k}": dict(k=k) for k in (3, 5, 9)},
     **{f"Fig. 8: alpha from {a}": dict(alpha=a, adjust=True) for a in (0., 1., 2., 4.)},
-    **{f"Table 3: BPR, uniform, k {k}": dict(loss="bpr", alpha=0., exclude="sequence", k=k) for k in (1, 8)},
+    **{f"Table 3: BPR, uniform, k {k}": dict(loss="bpr", alpha=0., exclude="history", k=k) for k in (1, 8)},
     **{f"Table 3: BPR, k {k}": dict(loss="bpr", alpha=2.2, k=k) for k in (1, 8)},
 }

@@ -93,7 +93,7 @@ def iclrec(
 # %% ../../nbs/27_intents.ipynb #c018
 ICLREC = {"beauty": dict(layers=1), "sports": dict(layers=2), "toys": dict(layers=3), "yelp": dict(layers=2), "ml-1m": dict(views=0., max_len=200)}
 ICLREC["builtin"] = dict(views=.03, intents=.03, clusters=32, dim=32, layers=1, max_len=10, p=.1, lr=3e-3, batch_size=64, epochs=12)   # chosen: a few seconds
-ICLREC_AUTHORS = dict(loss="bce+mask", represent="all slots", intent="mean of slots", anew=True, full=True, later=100, seen_score="0")
+ICLREC_AUTHORS = dict(loss="bce+mask", negatives="spare held-out", represent="all slots", intent="mean of slots", anew=True, full=True, later=100, seen_score="0")
 
 # %% ../../nbs/27_intents.ipynb #c028
 class ICSRec(Contrast):

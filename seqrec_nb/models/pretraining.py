@@ -53,7 +53,7 @@ class S3Rec(Objective):
     def setup(self, rows):
         if rows.every or (rows.start + rows.length > rows.ds.offsets[rows.user + 1] - 2).any(): raise ValueError("S3-Rec's first stage reads every prefix of the training part: rows=all_prefixes")
         train = training_part(rows.ds)
-        self.sampler, self.stream = UniformNegatives(train), rows.ds.items if self.whole else train.items
+        self.sampler, self.stream = UniformNegatives(rows.ds), rows.ds.items if self.whole else train.items
 
     def prepare(self, batch, generator=None):
         items, n, (B, L), MASK = batch.items, batch.length[:, None], batch.items.shape, self.encoder.mask_item
@@ -152,4 +152,4 @@ def s3rec(
 S3REC_PRETRAINING = {n: dict(rows=all_prefixes, epochs=150 if n in ("beauty", "toys", "lastfm") else 100) for n in ("beauty", "sports", "toys", "yelp", "lastfm")}
 S3REC = {n: {} for n in S3REC_PRETRAINING}
 S3REC_PRETRAINING_AUTHORS = dict(batch_size=100, select="last", whole=True)      # to be added to the above
-S3REC_AUTHORS = dict(loss="bce+mask", epochs=200, patience=10, seen_score="0")
+S3REC_AUTHORS = dict(loss="bce+mask", negatives="spare held-out", epochs=200, patience=10, seen_score="0")

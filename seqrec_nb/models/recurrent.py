@@ -30,7 +30,7 @@ def gru4rec(
     return NextItem(GRU(ds.n_items, max_len, dim, hidden, layers, p), **LOSSES[loss])
 
 GRU4REC = {name: dict() for name in ("beauty", "toys", "sports", "yelp")}
-GRU4REC_AUTHORS = dict(loss="bce+mask", hidden=64, layers=2, p=.5, seen_score="0")   # as a base model of ATSRec
+GRU4REC_AUTHORS = dict(loss="bce+mask", negatives="spare held-out", hidden=64, layers=2, p=.5, seen_score="0")   # as a base model of ATSRec
 
 # %% ../../nbs/23_recurrent.ipynb #c020
 def past_pairs(
@@ -97,4 +97,4 @@ def narm(
     return NextItem(AttentiveGRU(ds.n_items, max_len, dim, p, p_out, local), **LOSSES[loss])
 
 NARM = {name: dict() for name in ("beauty", "toys", "sports", "yelp")}
-NARM_AUTHORS = dict(loss="bce+mask", local="own", seen_score="0")   # as a base model of ATSRec
+NARM_AUTHORS = dict(loss="bce+mask", negatives="spare held-out", local="own", seen_score="0")   # as a base model of ATSRec

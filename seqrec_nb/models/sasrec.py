@@ -15,7 +15,9 @@ from ..samplers import PopularityNegatives, UniformNegatives
 from ..train import NextItem
 
 # %% ../../nbs/21_sasrec.ipynb #c005
-def with_mask_token(ds): return UniformNegatives(ds, ds.n_items + 1)     # the S3-Rec family draws the mask token among the negatives
+def with_mask_token(ds, **habit):
+    "The S3-Rec family draws the mask token among the negatives."
+    return UniformNegatives(ds, ds.n_items + 1, **habit)
 LOSSES = {"ce": dict(loss=cross_entropy), "bce": dict(loss=bce, sampler=UniformNegatives), "bce+mask": dict(loss=bce, sampler=with_mask_token), "bpr": dict(loss=bpr, sampler=UniformNegatives)}
 
 def sasrec(
@@ -32,7 +34,7 @@ def sasrec(
     return NextItem(Transformer(ds.n_items, max_len, dim, layers, heads, p, p), **LOSSES[loss])
 
 SASREC = {name: dict(dim=64, layers=2, heads=2, p=.5) for name in ("beauty", "sports", "toys", "yelp")}    # published, the same for all; the loss is named beside it
-SASREC_AUTHORS = dict(loss="bce+mask", seen_score="0")    # habits of the S3-Rec family's code; its number of epochs differs from system to system
+SASREC_AUTHORS = dict(loss="bce+mask", negatives="spare held-out", seen_score="0")    # habits of the S3-Rec family's code; its number of epochs differs from system to system
 
 # %% ../../nbs/21_sasrec.ipynb #c007
 def sasrec_pop(

@@ -133,7 +133,7 @@ CL4SREC = {
     "ce": dict(rows=prefix_rows, loss="ce", represent="last", different=True, crop_ratio=.6, mask_ratio=.3, reorder_ratio=.6, inclusive_start=True, token="mask"), # DuoRec's repository; FENRec's table
 }
 CL4SREC_AUTHORS = {
-    "bce": dict(loss="bce+mask", represent="all slots", full=True, seen_score="0"), # ICLRec's code without its intents
+    "bce": dict(loss="bce+mask", negatives="spare held-out", represent="all slots", full=True, seen_score="0"), # ICLRec's code without its intents
     "ce": dict(positions="start", epochs=50, patience=10, select="MRR@10"),        # DuoRec's repository
 }
 
@@ -177,7 +177,7 @@ def coserec(
 
 COSEREC = {"beauty": dict(threshold=12, short="SIMRC", insert_ratio=.5, substitute_ratio=.05, warmup=220), "sports": {}, "yelp": dict(insert_ratio=.5, warmup=300)}
 COSEREC["toys"] = COSEREC["beauty"]      # no script: chosen
-COSEREC_AUTHORS = dict(loss="bce+mask", represent="all slots", items_only=False, full=True, seen_score="0")
+COSEREC_AUTHORS = dict(loss="bce+mask", negatives="spare held-out", represent="all slots", items_only=False, full=True, seen_score="0")
 
 # %% ../../nbs/26_views.ipynb #c043
 MODES = {"us_x": ("again", "same"), "un": ("again",), "su": ("same",), "us": ("again", "same")} # DuoRec's names, and the views that each encodes
