@@ -4,7 +4,7 @@ READY  := .venv/.installed
 # How long an idle OpenMP thread spins before it sleeps; read when torch is first imported.
 export GOMP_SPINCOUNT ?= 10000
 
-.PHONY: help demo test nbdev-test slow lab bench bench-grow export clean-nbs readme docs
+.PHONY: help demo test nbdev-test slow lab bench bench-grow export clean-nbs refresh readme docs
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -41,6 +41,9 @@ export: $(READY) ## write the package from the notebooks
 
 clean-nbs: $(READY) ## strip execution counts and other noise from the notebooks
 	$(BIN)/nbdev_clean
+
+refresh: $(READY) ## execute notebooks and store their outputs: make refresh NB="21 40", or all
+	$(BIN)/python tools/refresh.py $(NB)
 
 readme: $(READY) ## write README.md from nbs/index.ipynb
 	$(BIN)/python tools/make_readme.py

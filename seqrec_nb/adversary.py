@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .batches import register
+
 # %% ../nbs/08_adversary.ipynb #c005
 class _Reverse(torch.autograd.Function):
     generate_vmap_rule = True                    # with setup_context: what torch.func needs
@@ -87,6 +89,7 @@ def longest(
 def _into_ball(delta:Tensor, eps:float)->Tensor: # projected to a Frobenius norm of at most eps
     return delta * (eps / delta.norm().clamp_min(eps)) if eps > 0 else torch.zeros_like(delta)
 
+@register
 @dataclass(frozen=True)
 class PGD:
     "ATSRec's projected gradient steps, with one norm over the whole table."
@@ -97,6 +100,7 @@ class PGD:
     def __call__(self, delta:Tensor, g:Tensor)->Tensor: # [V,D] so far, [V,D] gradient there -> [V,D]
         return _into_ball(delta + self.eta * F.normalize(g, dim=(0, 1)), self.eps)
 
+@register
 @dataclass(frozen=True)
 class FGM:
     "One step of Frobenius norm eps along the gradient (Miyato et al. 2017)."
@@ -105,6 +109,7 @@ class FGM:
     steps = 1
     def __call__(self, delta, g): return self.eps * F.normalize(g, dim=(0, 1))
 
+@register
 @dataclass(frozen=True)
 class FGSM:
     "Every number of the table by eps in the direction of its gradient (Goodfellow et al. 2015)."
@@ -113,6 +118,7 @@ class FGSM:
     steps = 1
     def __call__(self, delta, g): return self.eps * g.sign()
 
+@register
 @dataclass(frozen=True)
 class FreeAT:
     "Steps along the sign of the gradient, projected as PGD's."
@@ -122,6 +128,7 @@ class FreeAT:
     weight:float=1.
     def __call__(self, delta, g): return _into_ball(delta + self.eta * g.sign(), self.eps)
 
+@register
 @dataclass(frozen=True)
 class APR:
     "Every row of the table by a vector of length eps along its own gradient (He et al. 2018)."

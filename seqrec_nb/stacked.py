@@ -6,7 +6,7 @@
 __all__ = ['Stack', 'fit_stacked', 'train_stacked', 'run_stacked']
 
 # %% ../nbs/15_stacked.ipynb #c002
-import inspect, time
+import inspect, re, time
 
 import torch
 from torch import nn
@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from .batches import Batch, rectangles
 from .runs import Run, _run, run, told
-from .train import Best, Objective, Training, fast_cpu, load_checkpoint, plain_step, save_checkpoint
+from .train import Best, Objective, Training, fast_cpu, go_on, plain_step, save_checkpoint
 
 # %% ../nbs/15_stacked.ipynb #c005
 class _Loss(nn.Module):
@@ -36,11 +36,13 @@ def _opened(batch:Batch): return (batch.rows.start, batch.rows.length, batch.row
 class Stack:
     """Trainings of one objective that differ in their parameters, buffers and generators alone: their seeds, or settings that are buffers, such as GenNi's `alpha`.
 
-    Raises `ValueError` for trainings that differ in more or are not equally far, for another step than `plain_step`, and for a method that learns something in `on_epoch`."""
+    Raises `ValueError` for trainings that differ in more or are not equally far, for another step than `plain_step`, for a method that learns something in `on_epoch`, and, here or in the first step, for one that computes what cannot be computed for several models at once."""
     def __init__(self, trainings:list[Training]):
         first, o = trainings[0], trainings[0].objective
         if any({**t.about, "seed": first.seed} != first.about or type(t.objective) is not type(o) or t.epoch != first.epoch for t in trainings): raise ValueError("these trainings differ in more than their seed: make them alike, and equally far")
         if first.step is not plain_step: raise ValueError("only plain steps can be stacked: run the others in processes, `study(..., jobs=)`")
+        recurrent = [type(m).__name__ for m in o.modules() if isinstance(m, nn.RNNBase)]
+        if recurrent: raise ValueError(f"{type(o.encoder).__name__} holds PyTorch's {recurrent[0]}, which computes one model at a time, so its seeds cannot be stacked: run them in processes, `study(..., jobs=)`")
         if type(o).on_epoch is not Objective.on_epoch: raise ValueError(f"{type(o).__name__} keeps what it learns outside of its parameters, in `on_epoch`: run the seeds in processes, `study(..., jobs=)`")
         self.trainings, self.loss = trainings, _Loss(o)
         self.loss.like = first.rows
@@ -52,6 +54,7 @@ class Stack:
     def step(self, batches:list[Batch])->dict: # one prepared batch a training -> the terms, [K] each
         parts, forms = zip(*(tree.tree_flatten(_opened(b)) for b in batches))
         if any(f != forms[0] for f in forms): raise ValueError("the batches of these trainings do not hold the same things")
+        if any(len({x.shape for x in p}) > 1 for p in zip(*parts) if torch.is_tensor(p[0])): self._refuse("leaves tensors of another length on each seed's batch, as where each masks other positions")
         stacked = [torch.stack(p) if torch.is_tensor(p[0]) else p[0] for p in zip(*parts)]
         which = [i for i, p in enumerate(stacked) if torch.is_tensor(p)]
         def one(parameters, buffers, *tensors): # one model, as far as it can see
@@ -59,10 +62,16 @@ class Stack:
             for i, x in zip(which, tensors): parts[i] = x
             return functional_call(self.loss, (parameters, buffers), tree.tree_unflatten(parts, forms[0]))
         self.opt.zero_grad()
-        total, terms = vmap(one, randomness="different")(self.parameters, self.buffers, *(stacked[i] for i in which))
+        try: total, terms = vmap(one, randomness="different")(self.parameters, self.buffers, *(stacked[i] for i in which))
+        except RuntimeError as e:
+            if not re.search("vmap|batching rule|functorch", str(e), re.I): raise
+            self._refuse("computes what PyTorch cannot compute for several models at once", e)
         total.sum().backward()                                                                          # each model has its own part of the sum
         self.opt.step()
         return terms
+
+    def _refuse(self, why:str, cause=None):
+        raise ValueError(f"{type(self.loss.objective).__name__} {why}, so its seeds cannot be stacked: run them in processes, `study(..., jobs=)`") from cause
 
     @torch.no_grad()
     def hand_back(self):
@@ -102,7 +111,8 @@ def train_stacked(
     epochs, patience, progress = (jobs[0][k] for k in ("epochs", "patience", "progress"))
     bests, histories = [Best(patience) for _ in jobs], [[] for _ in jobs]
     for j, best, history in zip(jobs, bests, histories):
-        if j["checkpoint"].exists(): history += load_checkpoint(j["checkpoint"], j["training"], best); best.patience = patience
+        history += go_on(j["checkpoint"], j["training"], best)
+        best.patience = patience
     all_jobs, epoch_of = [*zip(jobs, bests, histories)], lambda job: job[0]["training"].epoch
     with tqdm(total=epochs, initial=min(map(epoch_of, all_jobs)), desc=f"{len(jobs)} x {jobs[0]['label']}", disable=not progress, leave=False) as bar:
         while there := {epoch_of(job) for job in all_jobs if not job[1].over and epoch_of(job) < epochs}:

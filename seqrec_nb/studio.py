@@ -6,7 +6,8 @@
 __all__ = ['COLOURS', 'choices', 'knobs', 'changed', 'work', 'course', 'Session', 'curves', 'draw', 'studio']
 
 # %% ../nbs/61_studio.ipynb #c002
-import contextlib, html, inspect, json, os, pickle, subprocess, sys, tempfile, threading
+import contextlib, html, inspect, json, os, tempfile, threading
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -36,20 +37,28 @@ def changed(call:dict, values:dict)->dict: # arguments of `run`
     return call | {n: v for n, v in values.items() if v != knobs(call)[n]}
 
 # %% ../nbs/61_studio.ipynb #c013
-def work():
-    "The other side: do the run that standard input holds, and tell of each epoch."
-    out, sys.stdout = sys.stdout, sys.stderr                  # whatever else prints must not mix with what is told
-    def tell(**what): print(json.dumps(what), file=out, flush=True)
+def work(
+    call:dict,     # arguments of `run`
+    threads:int,
+    orders,        # a pipe's end: b"wait" and b"go" come in
+    reports,       # a pipe's end: JSON goes out
+    log,           # the file that everything printed goes to
+):
+    "The other side: do the run, and tell of each epoch."
+    with open(log, "wb") as f:
+        os.dup2(f.fileno(), 1)
+        os.dup2(f.fileno(), 2)
+    def tell(**what): reports.send_bytes(json.dumps(what).encode())
     go, known = threading.Event(), 0
     def listen():
-        for line in sys.stdin.buffer: go.set() if line == b"go\n" else go.clear()
+        with contextlib.suppress(EOFError, OSError):
+            while True: go.set() if orders.recv_bytes() == b"go" else go.clear()
         os._exit(1)                                           # nobody is there any more
     def report(rows):
         nonlocal known
         tell(rows=rows[known:]); known = len(rows)
         if not go.is_set(): tell(paused=True); go.wait()
     try:
-        call, threads = pickle.load(sys.stdin.buffer)
         go.set(); threading.Thread(target=listen, daemon=True).start()
         torch.set_num_threads(threads)                        # sums are rounded by thread: as many as the notebook would use
         tell(stored=str(run(**call, report=report, progress=False).path))
@@ -81,21 +90,24 @@ class Session:
         "Begin, or go on where the same call was stopped. Raises `RuntimeError` while another training runs."
         if self.running: raise RuntimeError(f"{self.name} is still being trained: stop it first, or wait until it is stored")
         if call["method"].__module__ == "__main__": raise ValueError(f"{call['method'].__name__} is known to this notebook only: put it into a module, which the other process can import")
-        job, errors = pickle.dumps((call, torch.get_num_threads())), tempfile.TemporaryFile()
+        spawn = get_context("spawn")
+        (orders, self.orders), (self.reports, reports) = spawn.Pipe(duplex=False), spawn.Pipe(duplex=False)
+        handle, log = tempfile.mkstemp(); os.close(handle)
+        from seqrec_nb.studio import work as there                             # the module's, which the other process can import
+        self.process = spawn.Process(target=there, args=(call, torch.get_num_threads(), orders, reports, log), daemon=True)
+        self.process.start()
+        orders.close(); reports.close()                                        # the other side's ends: when it ends, so do the pipes
         self._forget(name or call["method"].__name__, call)
-        self.process = subprocess.Popen([sys.executable, "-c", "from seqrec_nb.studio import work; work()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-                                        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)})
         self._is("starting")
-        self._send(job)
-        self.thread = threading.Thread(target=self._listen, args=(self.process, errors), daemon=True); self.thread.start()
+        self.thread = threading.Thread(target=self._listen, args=(self.process, self.orders, self.reports, Path(log)), daemon=True); self.thread.start()
 
     def pause(self):
         "Wait at the end of this epoch."
         self._need("starting", "training")
-        self._is("pausing"); self._send(b"wait\n")
+        self._is("pausing"); self._send(b"wait")
     def resume(self):
         self._need("pausing", "paused")
-        self._is("training"); self._send(b"go\n")
+        self._is("training"); self._send(b"go")
     def stop(self):
         "End it at once. The checkpoint of the last whole epoch stays."
         self._need(*self.ALIVE)
@@ -115,14 +127,13 @@ class Session:
             self.changed.notify_all()
         self.on_change()
     def _send(self, what:bytes):
-        with contextlib.suppress(OSError): self.process.stdin.write(what); self.process.stdin.flush()      # it may just have ended: `_listen` will say so
-    def _listen(self, process, errors):
-        for line in process.stdout:
-            if line.endswith(b"\n"): self._hear(**json.loads(line))                                        # killed, it may leave half a line
-        code = process.wait(); errors.seek(0)
-        self.problem = self.problem or "; ".join([f"the process ended, with code {code}", *errors.read().decode(errors="replace").strip().splitlines()[-1:]])
-        for f in (process.stdin, process.stdout, errors):
-            with contextlib.suppress(OSError): f.close()
+        with contextlib.suppress(OSError): self.orders.send_bytes(what)                                    # it may just have ended: `_listen` will say so
+    def _listen(self, process, orders, reports, log):
+        with contextlib.suppress(EOFError, OSError):                                                       # killed, it may leave half a message
+            while True: self._hear(**json.loads(reports.recv_bytes()))
+        process.join()
+        self.problem = self.problem or "; ".join([f"the process ended, with code {process.exitcode}", *log.read_text(errors="replace").strip().splitlines()[-1:]])
+        orders.close(); reports.close(); log.unlink(missing_ok=True)
         self._is("stored") if self.run else self._is("failed", after=self.ALIVE)                          # last: now another may be started
     def _hear(self, rows=(), paused=False, stored="", failed=""):
         self.rows, self.problem = self.rows + list(rows), failed

@@ -6,7 +6,7 @@
 __all__ = ['papers', 'systems']
 
 # %% ../nbs/50_compare.ipynb #c002
-from .compare import baselines, smaller
+from .compare import baselines, controls, smaller
 from .models.atsrec import ATSREC
 from .models.fenrec import FENREC, fenrec
 from .models.genni import GENNI, genni
@@ -29,5 +29,5 @@ def papers(dataset:str)->dict[str, tuple[dict, str|None]]: # name -> (arguments 
     return {n: c for n, c in calls.items() if c}
 
 def systems(dataset:str)->dict[str, tuple[dict, str|None]]: # as `papers`
-    "Every system: the baselines, then the papers."
-    return baselines(dataset) | papers(dataset)
+    "Every system: the baselines, the controls where settings are published, then the papers."
+    return baselines(dataset) | ({} if dataset == "builtin" else controls(dataset)) | papers(dataset)

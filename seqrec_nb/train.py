@@ -4,22 +4,21 @@
 
 # %% auto #0
 __all__ = ['Objective', 'NextItem', 'plain_step', 'adversarial_step', 'fast_cpu', 'Training', 'fit', 'influence', 'Best',
-           'save_tensors', 'load_tensors', 'save_checkpoint', 'load_checkpoint', 'train']
+           'save_tensors', 'load_tensors', 'save_checkpoint', 'load_checkpoint', 'go_on', 'train']
 
 # %% ../nbs/10_train.ipynb #c002
-import contextlib, ctypes, gzip, json, os, re, time
+import contextlib, ctypes, json, math, re, sys, time
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import load as load_bytes, save_file
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .adversary import PGD, attack
-from .batches import Batch, Rows
+from .batches import Batch, Rows, register
+from .data import DamagedFile, read_tensors, set_aside, write_tensors
 from .losses import cross_entropy
 
 # %% ../nbs/10_train.ipynb #c005
@@ -92,6 +91,7 @@ class NextItem(Objective):
     def terms(self, batch): return {"next_item": self.next_item(self.hidden(batch), batch)}
 
 # %% ../nbs/10_train.ipynb #c012
+@register
 def plain_step(objective:Objective, batch:Batch, opt)->dict[str, Tensor]: # the terms, detached
     "Forward, backward, update."
     opt.zero_grad()
@@ -103,6 +103,7 @@ def plain_step(objective:Objective, batch:Batch, opt)->dict[str, Tensor]: # the 
     return terms
 
 # %% ../nbs/10_train.ipynb #c014
+@register
 def adversarial_step(
     objective:Objective,
     batch:Batch,
@@ -168,7 +169,7 @@ class Training:
         seed:int=0,              # of the order of rows and of negatives; initial weights and dropout follow torch.manual_seed
     ):
         if not len(rows): raise ValueError("there are no rows to train on: a user needs four items or more to give one")
-        if not lr > 0 or not weight_decay >= 0: raise ValueError(f"lr={lr}, weight_decay={weight_decay}: a learning rate above 0, and a decay of 0 or more")
+        if not 0 < lr < math.inf or not 0 <= weight_decay < math.inf: raise ValueError(f"lr={lr}, weight_decay={weight_decay}: a learning rate above 0 and a decay of 0 or more, both finite")
         if (known := getattr(getattr(objective, "encoder", None), "n_items", None)) not in (None, rows.ds.n_items): raise ValueError(f"this encoder was made for {known:,} items, and {rows.ds.name} has {rows.ds.n_items:,}: make it with n_items=ds.n_items")
         self.objective, self.rows, self.batch_size, self.step, self.seed, self.epoch = objective.to(rows.device), rows, batch_size, step, seed, 0
         self.opt = torch.optim.Adam(objective.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
@@ -264,25 +265,17 @@ def save_tensors(
     tensors:dict[str, Tensor],
     about:dict,          # anything JSON can hold
 ):
-    "Write tensors and a description to `path`, whole or not at all."
-    path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}, part, metadata={"about": json.dumps(about)})
-        with open(part, "rb+") as f: os.fsync(f.fileno())
-        os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
+    "Write tensors and a description to `path`, whole or not at all, with a digest of both that reading checks."
+    plain = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
+    write_tensors(path, plain, "about", json.dumps(about))
 
 def load_tensors(path)->tuple[dict[str, Tensor], dict]: # tensors, description
-    "What `save_tensors` wrote. Raises `FileNotFoundError`, and `ValueError` for a file that is something else."
-    if not Path(path).is_file(): raise FileNotFoundError(f"there is no file {path}")
-    try:
-        with open(path, "rb") as f: packed = f.read(2) == b"\x1f\x8b"                  # gzip: a run that was published
-        if packed:
-            raw = gzip.decompress(Path(path).read_bytes())
-            return load_bytes(raw), json.loads(json.loads(raw[8:8 + int.from_bytes(raw[:8], "little")])["__metadata__"]["about"])
-        with safe_open(path, "pt") as f: return {k: f.get_tensor(k) for k in f.keys()}, json.loads(f.metadata()["about"])
-    except Exception as e: raise ValueError(f"{path} is not a file of this library, or it is damaged ({type(e).__name__}: {e})") from e
+    "What `save_tensors` wrote. Raises `FileNotFoundError`, and `DamagedFile`, a `ValueError`, for a file that is something else or whose content has changed."
+    tensors, text = read_tensors(path, "about")
+    try: about = json.loads(text)
+    except (ValueError, RecursionError) as e: raise DamagedFile(f"{path} is damaged, its description cannot be read ({e}); remove it and make it anew") from e
+    if not isinstance(about, dict): raise DamagedFile(f"{path} is damaged, its description is a {type(about).__name__}; remove it and make it anew")
+    return tensors, about
 
 def save_checkpoint(path, training:Training, best:Best, history:list[dict]):
     "Everything needed to go on later exactly as if there had been no break."
@@ -293,9 +286,20 @@ def save_checkpoint(path, training:Training, best:Best, history:list[dict]):
     for i, s in t.opt.state_dict()["state"].items(): tensors.update({f"opt.{i}.{k}": v for k, v in s.items()})
     save_tensors(path, tensors, {"training": t.about, "note": t.note, "epoch": t.epoch, "history": history, "best": {k: getattr(best, k) for k in ("patience", "value", "epoch", "misses")}})
 
+def _check_checkpoint(path, tensors:dict, about:dict, training:Training):
+    "Raises `DamagedFile` where something is missing or of another kind than `save_checkpoint` writes, before anything is changed."
+    kinds = {"training": dict, "epoch": int, "history": list, "best": dict}
+    wrong = [k for k, kind in kinds.items() if not isinstance(about.get(k), kind)]
+    wrong += [f"best {k}" for k in ("patience", "value", "epoch", "misses") if not wrong and not isinstance(about["best"].get(k), (int, float))]
+    states = {"rng.batches": training.generator.get_state(), "rng.torch": torch.get_rng_state()}
+    wrong += [k for k, s in states.items() if k not in tensors or tensors[k].shape != s.shape or tensors[k].dtype != s.dtype]
+    wrong += [k for k in tensors if k.startswith("opt.") and not re.fullmatch(r"opt\.\d+\.\w+", k)]
+    if wrong: raise DamagedFile(f"{path} is damaged, or no checkpoint: {wrong[0]!r} is not what it should be; remove it to begin anew")
+
 def load_checkpoint(path, training:Training, best:Best)->list[dict]: # the history so far
-    "Put `training` and `best` into the state that was saved. Raises `ValueError` where the checkpoint is of another model or other settings."
+    "Put `training` and `best` into the state that was saved. Raises `DamagedFile` for what is no whole checkpoint, and `ValueError` where it is one of another model or other settings."
     tensors, about = load_tensors(path)
+    _check_checkpoint(path, tensors, about, training)
     now = training.about
     if differ := [f"{k} {v} (now {now.get(k)})" for k, v in about["training"].items() if v != now.get(k)]: raise ValueError(f"{path} was saved with {', '.join(differ)}. Use the same settings, or remove it to begin anew")
     part = lambda prefix: {k[len(prefix):]: v for k, v in tensors.items() if k.startswith(prefix)}
@@ -309,8 +313,16 @@ def load_checkpoint(path, training:Training, best:Best)->list[dict]: # the histo
     t.epoch = t.objective.epoch = about["epoch"]
     for k, v in about["best"].items(): setattr(best, k, v)
     best.weights = part("best.")
-    t.note = about["note"]
+    t.note = about.get("note")
     return about["history"]
+
+def go_on(checkpoint:Path, training:Training, best:Best)->list[dict]: # the history so far
+    "`load_checkpoint`, where there is one; of a damaged one it is said on stderr that it is set aside, as `.damaged`, and the training begins with the first epoch."
+    if not checkpoint.exists(): return []
+    try: return load_checkpoint(checkpoint, training, best)
+    except DamagedFile as e:
+        print(f"{e}. It now lies beside as {set_aside(checkpoint).name}, and the training starts from the beginning", file=sys.stderr)
+        return []
 
 # %% ../nbs/10_train.ipynb #c045
 def _watched(seen, row:dict)->dict: # as JSON can hold it
@@ -332,11 +344,11 @@ def train(
     watch=None,                 # training -> further entries of an epoch's row, under names it does not have: numbers, or lists of them. It may draw random numbers, but none of the training's generator
     report=None,                # what is told all rows so far: before the first epoch, and after each one, once its checkpoint is written. Training waits for it
 )->tuple[list[dict], Best]:     # a row per epoch; the best epoch, whose weights the objective now has
-    "Train until the validation figure has not risen for `patience` epochs, and keep the best epoch. Continues from `checkpoint`. Raises `ValueError` for epochs or patience below 1 and as `load_checkpoint` does, and `FloatingPointError` for a loss or a figure that is not a number."
+    "Train until the validation figure has not risen for `patience` epochs, and keep the best epoch. Continues from `checkpoint`; a damaged one is set aside, and said. Raises `ValueError` for epochs or patience below 1 and as `load_checkpoint` does, and `FloatingPointError` for a loss or a figure that is not a number."
     if epochs < 1 or patience < 1: raise ValueError(f"epochs={epochs}, patience={patience}: 1 or more")
     best, history = Best(patience), []
-    if checkpoint and Path(checkpoint).exists():
-        history = load_checkpoint(checkpoint, training, best)
+    if checkpoint:
+        history = go_on(Path(checkpoint), training, best)
         best.patience = patience
     if report: report(history)
     with tqdm(total=epochs, initial=training.epoch, desc=label or "epochs", disable=not progress, leave=False) as bar:

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from .batches import Batch, Rows
-from .train import Objective, Training, fit, plain_step
+from .train import Objective, Training, fit, plain_step, save_tensors
 
 # %% ../nbs/16_workers.ipynb #c005
 class Share(Rows):
@@ -65,7 +65,7 @@ def fit_on_ray(
     workers:int=2,
     gpu:bool=False,    # one for each worker
     **trainer,         # further arguments of Ray's TorchTrainer, such as run_config
-):                     # Ray's Result: `metrics` is the last row of `fit`, `checkpoint` holds the state dict in model.pt
+):                     # Ray's Result: `metrics` is the last row of `fit`, `checkpoint` holds the state dict in model.weights, which `load_tensors` reads
     "`fit` by several workers of Ray Train. It always begins with the first epoch: one that was interrupted begins anew, its checkpoints hold the model alone."
     from ray.train import ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -79,5 +79,5 @@ def _worker(config):
     for row in fit(t, config["epochs"]):
         if dist.get_rank(): ray.train.report(row); continue
         with tempfile.TemporaryDirectory() as folder:
-            torch.save(t.objective.state_dict(), Path(folder)/"model.pt")
+            save_tensors(Path(folder)/"model.weights", t.objective.state_dict(), {"epoch": row["epoch"]})
             ray.train.report(row, checkpoint=ray.train.Checkpoint.from_directory(folder))

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from seqrec_nb.batches import user_rows
 from seqrec_nb.data import load
 from seqrec_nb.models.sasrec import sasrec
-from seqrec_nb.train import Training, fit
+from seqrec_nb.train import Training, fit, load_tensors, save_tensors
 from seqrec_nb.workers import fit_on_ray, share
 
 def make(loss='ce'):
@@ -25,7 +25,7 @@ def work(rank, folder, loss):
     t = make(loss)
     if rank: torch.nn.init.ones_(t.objective.encoder.items.weight)       # the first worker's parameters count
     losses = [r['next_item'] for r in fit(share(t), 3)]
-    torch.save((losses, t.objective.state_dict()), folder/f'{rank}.pt')
+    save_tensors(folder/f'{rank}.weights', t.objective.state_dict(), {'losses': losses})
 
 def two(folder, loss):
     ctx = mp.get_context('spawn')
@@ -33,9 +33,9 @@ def two(folder, loss):
     for p in both: p.start()
     for p in both: p.join()
     assert all(p.exitcode == 0 for p in both)
-    (a, first), (b, second) = (torch.load(folder/f'{rank}.pt') for rank in (0, 1))
+    (first, a), (second, b) = (load_tensors(folder/f'{rank}.weights') for rank in (0, 1))
     assert a == b and all(torch.equal(first[k], second[k]) for k in first)
-    return a, first
+    return a['losses'], first
 
 def test_two_workers_and_one_process(tmp_path):
     losses, state = two(tmp_path, 'ce')
@@ -51,7 +51,7 @@ def test_on_ray(tmp_path):
     ray.init(num_cpus=2, include_dashboard=False, runtime_env={'env_vars': {'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}})    # so that `make` can be imported there
     try:
         result = fit_on_ray(make, 3, run_config=RunConfig(storage_path=str(tmp_path)))
-        with result.checkpoint.as_directory() as folder: state = torch.load(f'{folder}/model.pt')
+        with result.checkpoint.as_directory() as folder: state, _ = load_tensors(f'{folder}/model.weights')
     finally: ray.shutdown()
     alone = make()
     rows = list(fit(alone, 3))

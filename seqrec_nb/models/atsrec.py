@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..adversary import APR, FGM, FGSM, PGD, FreeAT
 from ..analyse import mean_cosine, spectrum
-from ..batches import Rows, prefix_rows, user_rows
+from ..batches import Rows, prefix_rows, register, user_rows
 from ..data import Dataset
 from .cloze import bert4rec
 from .intents import iclrec
@@ -26,6 +26,7 @@ from ..samplers import UniformNegatives
 from ..train import adversarial_step
 
 # %% ../../nbs/31_atsrec.ipynb #c010
+@register
 @dataclass(frozen=True)
 class AnyDirection:
     "A control for `PGD`: the same rows moved, to the same Frobenius norm, in a direction that knows nothing of the loss."

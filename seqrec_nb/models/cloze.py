@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ..batches import Batch, Layout, layout_for, prefix_rows
+from ..batches import Batch, Layout, layout_for, prefix_rows, register
 from ..data import Dataset
 from ..encoders import Transformer
 from ..losses import cloze, cross_entropy
@@ -89,6 +89,7 @@ class Cloze(Objective):
         return h @ table[:batch.rows.ds.n_items + 1].T
 
 # %% ../../nbs/25_cloze.ipynb #c021
+@register
 def bert4rec(
     ds:Dataset,
     hide:float=.2,         # share of a row's items to hide
@@ -140,6 +141,7 @@ class MaskedNext(NextItem):
     def hidden(self, batch): return self.encoder(batch.masked, batch.grid, causal=False, at=batch.grid.last)
     def score(self, batch): return at_mask(self.encoder, batch) @ self.encoder.table()[:batch.rows.ds.n_items + 1].T
 
+@register
 def bert4rec_next(
     ds:Dataset,
     hide:float=.2,         # share of all L slots that get the mask token

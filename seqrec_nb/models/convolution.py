@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..batches import Rows
+from ..batches import Rows, register
 from ..data import Dataset
 from ..encoders import dropout
 from .factors import known_users
@@ -50,6 +50,7 @@ class Convolution(nn.Module):
         return torch.cat([z, self.users(user)], 1)
 
 # %% ../../nbs/24_convolution.ipynb #c014
+@register
 def window_rows(
     ds:Dataset,
     max_len:int=5,  # L, items of a window's input
@@ -97,6 +98,7 @@ class NextItems(Objective):
     def score(self, batch): return self.encoder(batch.items, known_users(batch, self.encoder.users.num_embeddings, getattr(self, "user_ids", None))) @ self.encoder.table().T + self.encoder.bias.weight.T
 
 # %% ../../nbs/24_convolution.ipynb #c020
+@register
 def caser(
     ds:Dataset,
     max_len:int=5,         # L, how many of the last items are looked at

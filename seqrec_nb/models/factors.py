@@ -10,12 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..batches import Batch, Rows
+from ..batches import Batch, Rows, register
 from ..data import Dataset
 from .sasrec import LOSSES
 from ..train import NextItem
 
 # %% ../../nbs/22_factors.ipynb #c006
+@register
 def pair_rows(
     ds:Dataset,
     max_len:int=50, # not used: a pair has no history
@@ -63,6 +64,7 @@ class Factorisation(NextItem):
     def score(self, batch): return self.encoder(known_users(batch, self.encoder.users.num_embeddings, getattr(self, "user_ids", None))) @ self.encoder.table().T
 
 # %% ../../nbs/22_factors.ipynb #c013
+@register
 def bpr_mf(
     ds:Dataset,
     loss:str="bpr",  # of `LOSSES`

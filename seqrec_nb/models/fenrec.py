@@ -8,12 +8,13 @@ __all__ = ['FENREC', 'FENREC_AUTHORS', 'FENREC_PAPER', 'ABLATIONS', 'cl4srec_fen
 
 # %% ../../nbs/34_fenrec.ipynb #c002
 import inspect, sys
+from functools import cache
 from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
-from ..batches import Batch, prefix_rows
+from ..batches import Batch, prefix_rows, register
 from ..data import Dataset
 from ..losses import cross_entropy, hard_contrast, noise_negatives, soft_labels
 from .intents import ENCODERS, ICSREC, ICSRec
@@ -60,6 +61,10 @@ class FENRecLosses:
         return hard_contrast(a, b, label, f.negatives, f.mix, f.mu, self.tau, f.tau2, f.m, f.margin == "added", f.m_on_hard, f.m_on_noise)   # Eq. 9-10, 13-15
 
 # %% ../../nbs/34_fenrec.ipynb #c039
+@cache
+def _with_losses(kind:type)->type: # one for each, so that two objectives of one kind are of one class
+    return type(f"FENRec{kind.__name__}", (FENRecLosses, kind), {})
+
 def with_fenrec(
     objective:Contrast,          # whose contrast goes through its method `contrast`
     gamma:float=.2,              # weight of an item relative to the one before it in a label; 0: the objective's own next-item loss
@@ -90,7 +95,7 @@ def with_fenrec(
     objective.fenrec = SimpleNamespace(gamma=gamma, hard=hard, warmup=warmup, mix=mix, mu=mu, tau2=tau2, m=m, noise=noise, masked=masked,
                                        margin=margin, m_on_hard=m_on_hard, m_on_noise=m_on_noise, label_position=label_position)
     if gamma: objective.make_sampler = None                                            # a loss over all items needs no negatives
-    if kind or not isinstance(objective, FENRecLosses): objective.__class__ = kind or type(f"FENRec{type(objective).__name__}", (FENRecLosses, type(objective)), {})
+    if kind or not isinstance(objective, FENRecLosses): objective.__class__ = kind or _with_losses(type(objective))
     return objective
 
 # %% ../../nbs/34_fenrec.ipynb #c041
@@ -104,6 +109,7 @@ class FENRec(FENRecLosses, ICSRec):
         cluster, c = self.kmeans(h)
         return ICSRec.contrast(self, h, c, cluster)
 
+@register
 def fenrec(
     ds:Dataset,
     coarse:float=.3,             # weight of the contrast of rows with one target; twice the paper's alpha
@@ -151,6 +157,6 @@ def plugged(method): # a method (dataset, **settings) -> Contrast
     plugged_method.__name__ = plugged_method.__qualname__ = f"{method.__name__}_fenrec"
     return plugged_method
 
-cl4srec_fenrec, duorec_fenrec = plugged(cl4srec), plugged(duorec)
+cl4srec_fenrec, duorec_fenrec = register(plugged(cl4srec)), register(plugged(duorec))
 
 PLUGGED = {name: {k: kw[k] for k in ("gamma", "mix", "tau2")} for name, kw in FENREC.items() if "gamma" in kw}        # on top of the method's own preset

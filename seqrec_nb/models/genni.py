@@ -11,7 +11,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor, nn
 
-from ..batches import Batch
+from ..batches import Batch, register
 from ..data import Dataset
 from .pretraining import s3rec
 from .sasrec import sasrec
@@ -92,6 +92,7 @@ def generated(
     return objective
 
 # %% ../../nbs/30_genni.ipynb #c034
+@register
 def genni(
     ds:Dataset,
     alpha:float=2.5,           # how hard; 0: uniform

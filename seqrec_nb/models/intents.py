@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..augment import SameTarget, crop, mask, reorder
-from ..batches import Batch, Rows, prefix_rows
+from ..batches import Batch, Rows, prefix_rows, register
 from ..clusters import KMeans
 from ..data import Dataset
 from ..encoders import GRU
@@ -71,6 +71,7 @@ class ICLRec(Contrast):
         beside = self.encode_views(batch, self.intent) if self.anew else views
         return terms | {"intents": sum(self.contrast(v, c, cluster if self.denoise else None) for v in beside) / 2}
 
+@register
 def iclrec(
     ds:Dataset,
     loss:str="bce",          # of `LOSSES`
@@ -132,6 +133,7 @@ class ICSRec(Contrast):
 ENCODERS = {"transformer": lambda ds, max_len, dim, layers, heads, p: sasrec(ds, "ce", max_len, dim, layers, heads, p).encoder,
             "gru": lambda ds, max_len, dim, layers, heads, p: GRU(ds.n_items, max_len, dim, 2 * dim, max(layers - 1, 1), p)}    # one layer less, as where SASRec has two, and no heads
 
+@register
 def icsrec(
     ds:Dataset,
     coarse:float=.3,         # weight of the contrast of rows with one target, the paper's lambda

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..batches import Batch, Rows, layout_for, training_part
+from ..batches import Batch, Rows, layout_for, register, training_part
 from ..data import Dataset, with_attributes
 from ..encoders import Transformer
 from .cloze import at_mask
@@ -21,6 +21,7 @@ from ..samplers import UniformNegatives
 from ..train import NextItem, Objective
 
 # %% ../../nbs/28_pretraining.ipynb #c005
+@register
 def all_prefixes(ds:Dataset, max_len:int=50)->Rows:
     "A row for every prefix of the last `max_len` items of a training part: S3-Rec's rows. The one-item prefix is one of them, and so is the whole part: nothing is predicted after a row."
     n = (ds.lengths - 2).clamp(0, max_len)
@@ -105,6 +106,7 @@ class S3Rec(Objective):
         return self.mip(at_mask(self.encoder, batch)) @ self.encoder.table()[:batch.rows.ds.n_items + 1].T
 
 # %% ../../nbs/28_pretraining.ipynb #c013
+@register
 def s3rec_pretraining(
     ds:Dataset,
     attributes:bool=True,       # False: the form without attributes
@@ -137,6 +139,7 @@ def pretrained(
     if enc.max_len != max_len: raise ValueError(f"{start} was trained with max_len={enc.max_len}, this run has max_len={max_len}: use the same")
     return enc.train()
 
+@register
 def s3rec(
     ds:Dataset,
     start:str,          # the stored pre-training run, such as run(s3rec_pretraining, ...).path.stem

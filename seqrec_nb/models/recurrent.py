@@ -9,13 +9,14 @@ __all__ = ['GRU4REC', 'GRU4REC_AUTHORS', 'NARM', 'NARM_AUTHORS', 'gru4rec', 'pas
 import torch
 from torch import Tensor, nn
 
-from ..batches import Layout
+from ..batches import Layout, register
 from ..data import Dataset
 from ..encoders import GRU, dropout
 from .sasrec import LOSSES
 from ..train import NextItem
 
 # %% ../../nbs/23_recurrent.ipynb #c006
+@register
 def gru4rec(
     ds:Dataset,
     loss:str="ce",         # of `LOSSES`
@@ -83,6 +84,7 @@ class AttentiveGRU(GRU):
         return h if at is None else h[at]
 
 # %% ../../nbs/23_recurrent.ipynb #c026
+@register
 def narm(
     ds:Dataset,
     loss:str="bce",        # of `LOSSES`

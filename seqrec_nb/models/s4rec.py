@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..batches import register
 from ..adversary import adversarial_loss, longest
 from ..augment import crop, insert_random, mask, remove, reorder
 from ..clusters import KMeans, Prototypes, sinkhorn
@@ -123,6 +124,7 @@ class S4Rec(Contrast):
         return out                                                                               # Eq. 18 is their weighted sum
 
 # %% ../../nbs/32_s4rec.ipynb #c031
+@register
 def s4rec(
     ds:Dataset,
     loss:str="bce",              # of `LOSSES`

@@ -8,6 +8,7 @@ __all__ = ['LOSSES', 'SASREC', 'SASREC_AUTHORS', 'SMALL', 'with_mask_token', 'sa
 # %% ../../nbs/21_sasrec.ipynb #c002
 from functools import partial
 
+from ..batches import register
 from ..data import Dataset
 from ..encoders import Transformer
 from ..losses import bce, bpr, cross_entropy
@@ -20,6 +21,7 @@ def with_mask_token(ds, **habit):
     return UniformNegatives(ds, ds.n_items + 1, **habit)
 LOSSES = {"ce": dict(loss=cross_entropy), "bce": dict(loss=bce, sampler=UniformNegatives), "bce+mask": dict(loss=bce, sampler=with_mask_token), "bpr": dict(loss=bpr, sampler=UniformNegatives)}
 
+@register
 def sasrec(
     ds:Dataset,
     loss:str="ce",         # of `LOSSES`. 'ce': over all items; 'bce': one negative, as in the paper
@@ -37,6 +39,7 @@ SASREC = {name: dict(dim=64, layers=2, heads=2, p=.5) for name in ("beauty", "sp
 SASREC_AUTHORS = dict(loss="bce+mask", negatives="spare held-out", seen_score="0")    # habits of the S3-Rec family's code; its number of epochs differs from system to system
 
 # %% ../../nbs/21_sasrec.ipynb #c007
+@register
 def sasrec_pop(
     ds:Dataset,
     gamma:float=.75,       # an item is drawn in proportion to (training count) ** gamma; 0: uniformly

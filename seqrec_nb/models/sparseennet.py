@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..adversary import adversarial_loss, discriminator, stability_loss
 from ..augment import choose_two, crop, draw, mask, per_row, place, reorder, share, starts
-from ..batches import Batch, layout_for
+from ..batches import Batch, layout_for, register
 from ..clusters import KMeans
 from ..data import Dataset
 from ..losses import info_nce, prototype_nce
@@ -131,6 +131,7 @@ class SparseEnNet(Contrast):
                 "stability": self.stability(a, b, *again, batch.operator[len(batch):]) if again else none}                                   # Eq. 9-10
 
 # %% ../../nbs/33_sparseennet.ipynb #c021
+@register
 def sparseennet(
     ds:Dataset,
     loss:str="bce",              # of `LOSSES`

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..augment import SameTarget, choose_one, choose_two, coserec as five_operators, crop, hybrid, mask, per_row, recent, reorder, similar_by_counts, similar_by_embedding
-from ..batches import Batch, Layout, layout_for, prefix_rows
+from ..batches import Batch, Layout, layout_for, prefix_rows, register
 from ..data import Dataset
 from ..encoders import Transformer
 from ..losses import info_nce
@@ -103,6 +103,7 @@ def _loss(loss):
     if loss not in LOSSES: raise ValueError(f"loss={loss!r}: one of {', '.join(LOSSES)}")
     return LOSSES[loss]
 
+@register
 def cl4srec(
     ds:Dataset,
     loss:str="bce",              # of `LOSSES`
@@ -156,6 +157,7 @@ class CoSeRec(Contrast):
     def on_epoch(self, epoch, rows):
         if epoch > self.warmup: self.operator = self.make(hybrid(self.counted, similar_by_embedding(self.encoder.table(), self.items_only)))
 
+@register
 def coserec(
     ds:Dataset,
     threshold:int=4,            # rows of more items get any of the five operators; -1: all rows do
@@ -200,6 +202,7 @@ class DuoRec(Contrast):
         pairs = zip(MODES[self.mode], self.encode_views(batch))
         return {"next_item": self.next_item(h, batch)} | {v: self.contrast(h, z) for v, z in pairs}
 
+@register
 def duorec(
     ds:Dataset,
     mode:str="us_x",         # of `MODES`
