@@ -34,7 +34,7 @@ def views(batch): # items, length, items, length
     (a, b), (n, m) = items.chunk(2), layout.row.bincount().chunk(2)
     return a, n, b, m
 
-AUTHORS = {k: v for k, v in ICLREC_AUTHORS.items() if k not in ("later", "seen_score")}
+AUTHORS = {k: v for k, v in ICLREC_AUTHORS.items() if k not in ("later", "seen_score", "spare_held_out")}
 def from_users(b): return b.items, b.length, padded(b, b.target)
 def with_negatives(b): return *from_users(b), padded(b, b.negative)
 def from_prefixes(b): return b.items, b.target, b.views[0][len(b):]

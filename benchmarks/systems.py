@@ -83,7 +83,7 @@ def plain_ranking(ds):
 def last(h, length): return h[:, -1]
 
 
-AUTHORS = {k: v for k, v in ICLREC_AUTHORS.items() if k != "seen_score"}
+AUTHORS = {k: v for k, v in ICLREC_AUTHORS.items() if k not in ("seen_score", "spare_held_out")}
 SYSTEMS = { # name: this side, the other, what the other is, the ratio asked for
     "SASRec-BCE": (here(sasrec, loss="bce"), beside(plain.sasrec_bce, users()), "plain", 12),
     "SASRec-CE": (here(sasrec), beside(plain.sasrec_ce, users(negatives=False)), "plain", 20),

@@ -133,8 +133,10 @@ def similarities(
     objective:Objective,  # with views and a contrast, such as `duorec` or `fenrec`
     batch:Batch,          # as its `prepare` returns it
 )->dict[str, Tensor]:     # "positive" [2B], "negative" [P] and, where FENRec's loss is in force, "hard" [P]; all 2B views are anchors
-    "Inner products of views with their partners, with the views of rows that have another target, and with these turned towards the anchor."
-    a, b = objective.encode_views(batch)[:2]
+    "Inner products of views with their partners, with the views of rows that have another target, and with these turned towards the anchor. Raises `ValueError` for a method that makes one view of a row, or none."
+    views = objective.encode_views(batch)[:2] if hasattr(objective, "encode_views") else ()
+    if len(views) < 2: raise ValueError(f"{type(objective).__name__} makes {len(views)} views of a row, and similarities are of two: give a method such as duorec or fenrec")
+    a, b = views
     z, target = torch.cat([a, b]), batch.next.repeat(2)
     other = target[:, None] != target
     out = {"positive": (z * torch.cat([b, a])).sum(1), "negative": (z @ z.T)[other]}

@@ -19,7 +19,7 @@ from scipy import sparse
 from torch import Tensor
 
 from .batches import Batch, Rows
-from .data import Dataset
+from .data import Dataset, check_whole
 
 # %% ../nbs/04_augment.ipynb #c007
 def real(length:Tensor, width:int)->Tensor: # [B,width]
@@ -363,6 +363,7 @@ def choose_by_length(
     short=(4, 0, 2), # numbers of the operators that the others get
 )->Tensor:           # [B]
     "CoSeRec's choice: uniform over all operators for long rows, over a few for short ones. Raises `ValueError` for a `short` that is empty or names no operator."
+    check_whole(-1, threshold=threshold)
     if not len(short) or not all(0 <= k < len(operators) for k in short): raise ValueError(f"short={short}: one or more numbers of operators, from 0 to {len(operators) - 1}")
     few = torch.tensor(short, device=length.device)
     long, short = (draw(torch.full_like(length, n), generator) for n in (len(operators), len(few)))
@@ -377,6 +378,7 @@ def coserec(
     reorder_ratio:float|None=None, # None: CoSeRec's, the mask's ratio with a threshold and .2 without
 ):                          # an operator (items, length, generator) -> (items, length)
     "One of CoSeRec's five operators for each row. Raises `ValueError` for a `short` of other letters, or none."
+    check_whole(-1, threshold=threshold)
     if not short or set(short) - set("ICMRS"): raise ValueError(f"short={short!r}: one or more of the letters I, C, M, R, S, for example 'SIM'")
     if reorder_ratio is None: reorder_ratio = .2 if threshold < 0 else mask_ratio
     def five(op, ratio, **kw): return lambda items, length, generator=None: op(items, length, generator, ratio=ratio, **kw)

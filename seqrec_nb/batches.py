@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import register_pytree_node
 
-from .data import Dataset
+from .data import Dataset, check_whole
 
 # %% ../nbs/02_batches.ipynb #c005
 AHEAD = {"train": 3, "valid": 2, "test": 1}  # how many items from the end the last target of a phase stands
@@ -48,7 +48,7 @@ class Rows:
         generator:torch.Generator|None=None,    # shuffles; None keeps the order. On the device of the rows
     ):
         "All rows once, a `Batch` at a time. Raises `ValueError` for a batch of less than one row."
-        if batch_size < 1: raise ValueError(f"batch_size={batch_size}: at least one row a batch")
+        check_whole(batch_size=batch_size)
         order = torch.arange(len(self), device=self.device) if generator is None else torch.randperm(len(self), generator=generator, device=self.device)
         return (self.batch(i) for i in order.split(batch_size))
 
@@ -67,7 +67,7 @@ def user_rows(
 )->Rows:
     "One row a user. In training every position has a target, in validation and test only the last. Raises `ValueError` for a phase that there is not, and a `max_len` below 1."
     if phase not in AHEAD: raise ValueError(f"phase {phase!r}: one of {', '.join(AHEAD)}")
-    if max_len < 1: raise ValueError(f"max_len={max_len}: at least one item")
+    check_whole(max_len=max_len)
     end = ds.offsets[1:] - AHEAD[phase]                   # where the last target stands
     length = (end - ds.offsets[:-1]).clamp_max(max_len)
     user = (length > 0).nonzero().squeeze(1)              # a user of three items has nothing to train on
@@ -83,7 +83,7 @@ def prefix_rows(ds:Dataset, max_len:int=50)->Rows:
     """One row for every prefix of a training part, predicting the item that follows it: targets $s_2 \\dots s_{n-2}$, each from its own row.
 
     The rows of the library RecBole and of DuoRec, and, in another wording, the DS rule of ICSRec and FENRec (tested below). Raises `ValueError` for a `max_len` below 1."""
-    if max_len < 1: raise ValueError(f"max_len={max_len}: at least one item")
+    check_whole(max_len=max_len)
     n = (ds.lengths - 3).clamp_min(0)                     # targets of a user
     user = torch.arange(len(ds), device=ds.device).repeat_interleave(n)
     t = torch.arange(len(user), device=ds.device) - (n.cumsum(0) - n)[user] + 1   # prefix length 1..n-3
@@ -211,13 +211,16 @@ class Batch:
         return self._kept[name]
 
 # %% ../nbs/02_batches.ipynb #register
-REGISTERED = {}   # address -> method, rows, step, or a class whose objects are settings of these
+REGISTERED = {}  # address -> method, rows, step, or a class whose objects are settings of these
+
 
 def register(f):  # a function or a class -> the same
     "Let stored runs name it. Raises `TypeError` for what has no name of its own."
-    if not isinstance(f, (type, types.FunctionType)) or "<lambda>" in f.__qualname__: raise TypeError(f"{f!r} has no name by which it could be found again: define it with def or class")
+    if not isinstance(f, (type, types.FunctionType)) or "<lambda>" in f.__qualname__:
+        raise TypeError(f"{f!r} has no name by which it could be found again: define it with def or class")
     REGISTERED[f"{f.__module__}:{f.__qualname__}"] = f
     return f
+
 
 register(user_rows)
 register(prefix_rows)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .batches import Layout, rectangle
+from .data import check_whole
 
 # %% ../nbs/07_clusters.ipynb #c007
 def _parts(x:Tensor, k:int): # rows at a time, as many as make some 12 MB of float32 scores against k centres, 200 MB on a GPU
@@ -115,7 +116,7 @@ class KMeans(nn.Module):
         seed:int=1,           # each fit draws from the start of this seed, so that a resumed run draws the same
     ):
         super().__init__()
-        if k < 1: raise ValueError(f"k={k}: one cluster at least")
+        check_whole(k=k, dim=dim, iterations=iterations, restarts=restarts, later=later)
         self.iterations, self.restarts, self.later, self.normalise, self.engine, self.seed = iterations, restarts, later, normalise, engine, seed
         self.register_buffer("centroids", torch.zeros(k, dim))
         self.register_buffer("ready", torch.tensor(False))
@@ -180,6 +181,7 @@ class Prototypes(nn.Module):
         generator:torch.Generator|None=None,
     ):
         super().__init__()
+        check_whole(k=k, dim=dim)
         self.weight, self.normalise = nn.Parameter(F.normalize(torch.randn(k, dim, generator=generator))), normalise   # [K,D], random directions
 
     def forward(self, z:Tensor)->Tensor: # [B,D] -> [B,K]
@@ -218,6 +220,7 @@ class IntentEncoder(nn.Module):
         max_len:int=50,   # slots of a padded row, as the encoder's
     ):
         super().__init__()
+        check_whole(k=k, dim=dim, max_len=max_len)
         def vectors(*n): return nn.Parameter(torch.randn(*n, dim) / dim ** .5)
         self.prototypes, self.slots, self.query, self.offset = vectors(k), vectors(max_len), vectors(), vectors(2, k)    # c, alpha, b, beta
         self.key = nn.Linear(dim, dim)                                                                                   # W, w

@@ -106,7 +106,7 @@ def stored(
         has = r.about["settings"] | r.about["protocol"]
         return (starts is None or has.get("start") in starts) and all(has.get(k, usual.get(k)) == v for k, v in {**usual, **given}.items())
     found = [r for r in find_runs(folder or published_dir(), dataset=dataset, method=method.__qualname__) if same(r)]
-    by_protocol = lambda r: (r.about["protocol"].get("negatives") == "training part", not waited(r), r.about["finished"])
+    by_protocol = lambda r: (not r.about["protocol"].get("spare_held_out", True), not waited(r), r.about["finished"])
     found = sorted(sorted(found, key=by_protocol, reverse=True), key=lambda r: r.about["seed"])
     return [r for i, r in enumerate(found) if repeated or not i or found[i - 1].about["seed"] != r.about["seed"]]
 
@@ -147,7 +147,7 @@ def made_how(run:Run)->dict[str, str]:
     rows = protocol["rows"].split(":")[1].partition("(")[0].removesuffix("_rows")
     own = run.about["method"].split(":")[1]
     departs = [w for w in (waited(run),) if w]
-    if protocol.get("negatives") == "spare held-out": departs.append("negatives spare the held-out items")
+    if protocol.get("spare_held_out"): departs.append("negatives spare the held-out items")
     return {"rows": {"user": "users", "prefix": "prefixes"}.get(rows, rows), "loss": settings.get("loss", LOSS_OF.get(own, "")),
             "layers": str(settings.get("layers", "")), "batch": str(protocol["batch_size"]), "departs from the protocol": "; ".join(departs)}
 

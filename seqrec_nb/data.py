@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['TIES_LIMIT', 'HEADER_LIMIT', 'UNPACKED_LIMIT', 'UNPACKED_HEADER_LIMIT', 'DATASET_LISTS', 'DATASET_TENSORS', 'Dataset',
-           'is_whole', 'check_whole', 'check_number', 'DataError', 'check_columns', 'check_values', 'check_ids',
-           'check_order', 'core', 'decided_by_lines', 'from_frame', 'says', 'DamagedFile', 'content_digest',
-           'write_tensors', 'read_tensors', 'set_aside', 'save_dataset', 'read_dataset', 'read_sequences', 'data_dir',
-           'registry', 'cache_dir', 'fetch', 'load', 'at_hand', 'setting', 'with_attributes']
+           'is_whole', 'check_whole', 'is_number', 'check_number', 'DataError', 'check_columns', 'check_values',
+           'check_ids', 'check_order', 'core', 'decided_by_lines', 'from_frame', 'says', 'DamagedFile',
+           'content_digest', 'write_tensors', 'read_tensors', 'set_aside', 'save_dataset', 'read_dataset',
+           'read_sequences', 'data_dir', 'registry', 'cache_dir', 'fetch', 'load', 'at_hand', 'setting',
+           'with_attributes']
 
 # %% ../nbs/01_data.ipynb #c002
 import contextlib, difflib, errno, hashlib, json, os, re, sys, tempfile, zlib
@@ -73,7 +74,8 @@ class Dataset:
             exact = {x: i for i, x in enumerate(known.tolist()) if i >= first}
             texts = [str(x) for x in exact]
             index |= {**(dict(zip(texts, exact.values())) if len(set(texts)) == len(texts) else {}), **exact}
-        unknown = [x for x in ids if x not in index]
+        if torch.is_tensor(ids): ids = ids.tolist()
+        unknown = [x for x in ids if isinstance(x, (bool, np.bool_)) or x not in index]     # True would be taken for 1
         if unknown: raise KeyError(f"{self.name} has no {what} {unknown[0]!r}" + (f" (and {len(unknown)-1} more of those given)" if len(unknown) > 1 else "")
                                    + f"; its ids look like {', '.join(map(repr, known[first:first + 3].tolist()))}")
         return torch.tensor([index[x] for x in ids], dtype=torch.long)
@@ -99,13 +101,16 @@ def check_whole(least:int=1, **given):
         if not is_whole(x) or x < least:
             raise ValueError(f"{name}={x!r}: a whole number, {least} or more")
 
+def is_number(x)->bool:
+    "Whether `x` is a finite number; True, '3' and NaN are none."
+    return isinstance(x, (int, float, np.integer, np.floating)) and not isinstance(x, bool) and bool(np.isfinite(x))
+
 def check_number(low:float=-float("inf"), high:float=float("inf"), **given):
     "Raises `ValueError` for a setting that is no number, is not finite, or does not lie from `low` to `high`."
     least, most = low > -float("inf"), high < float("inf")
     bounds = f"from {low:g} to {high:g}" if least and most else f"{low:g} or more" if least else f"at most {high:g}"
     for name, x in given.items():
-        is_number = isinstance(x, (int, float, np.number)) and not isinstance(x, (bool, complex, np.complexfloating))
-        if not is_number or not np.isfinite(x) or not low <= x <= high:
+        if not is_number(x) or not low <= x <= high:
             raise ValueError(f"{name}={x!r}: a finite number" + (f", {bounds}" if least or most else ""))
 
 
@@ -248,17 +253,23 @@ def says(f, *args, **kw)->str: # the message of the error that the call raises
     raise AssertionError(f"{f} raised nothing")
 
 # %% ../nbs/01_data.ipynb #files-write
-HEADER_LIMIT = 100_000_000         # bytes of a header, which holds the names and the text; safetensors sets the same limit
-UNPACKED_LIMIT = 64 * 2**20        # bytes of a packed file once it is unpacked; published runs have a hundredth of it
+HEADER_LIMIT = (
+    100_000_000  # bytes of a header, which holds the names and the text; safetensors sets the same limit
+)
+UNPACKED_LIMIT = (
+    64 * 2**20
+)  # bytes of a packed file once it is unpacked; published runs have a hundredth of it
 UNPACKED_HEADER_LIMIT = 4 * 2**20  # bytes of its header
+
 
 class DamagedFile(ValueError):
     "A file that is not what was written. The message names it and the remedy."
 
+
 def content_digest(
-    tensors:dict[str, Tensor], # on the CPU
-    text:str,
-)->str:                        # sha256, 64 hexadecimal digits
+    tensors: dict[str, Tensor],  # on the CPU
+    text: str,
+) -> str:  # sha256, 64 hexadecimal digits
     "A digest of tensors (their names, types, shapes and numbers) and of a text."
     digest = hashlib.sha256()
     for name in sorted(tensors):
@@ -269,11 +280,12 @@ def content_digest(
     digest.update(text.encode())
     return digest.hexdigest()
 
+
 def write_tensors(
     path,
-    tensors:dict[str, Tensor], # on the CPU, contiguous, none a view of another
-    kind:str,                  # under which name the text stands, such as "dataset"
-    text:str,
+    tensors: dict[str, Tensor],  # on the CPU, contiguous, none a view of another
+    kind: str,  # under which name the text stands, such as "dataset"
+    text: str,
 ):
     "Write tensors, a text and the digest of both to `path`, whole or not at all."
     path = Path(path)
@@ -281,57 +293,78 @@ def write_tensors(
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         save_file(tensors, part, metadata={kind: text, "sha256": content_digest(tensors, text)})
-        with open(part, "rb+") as f: os.fsync(f.fileno())
+        with open(part, "rb+") as f:
+            os.fsync(f.fileno())
         os.replace(part, path)
-    finally: part.unlink(missing_ok=True)
+    finally:
+        part.unlink(missing_ok=True)
 
 # %% ../nbs/01_data.ipynb #files-read
-def _unpacked(path)->bytes: # of a gzip file
+def _unpacked(path) -> bytes:  # of a gzip file
     "The content of a packed file. Raises `ValueError` where it is longer than its header says, or than the limits."
     unpack, out, wanted = zlib.decompressobj(31), bytearray(), 8
     with open(path, "rb") as f:
         while not unpack.eof:
             packed = unpack.unconsumed_tail or f.read(2**16)
             more = unpack.decompress(packed, 2**16)
-            if not packed and not more: raise ValueError("it ends too early")
+            if not packed and not more:
+                raise ValueError("it ends too early")
             out += more
-            if len(out) >= wanted == 8:                                   # the header's length is known
+            if len(out) >= wanted == 8:  # the header's length is known
                 header = int.from_bytes(out[:8], "little")
-                if header > UNPACKED_HEADER_LIMIT: raise ValueError(f"its header would have {header:,} bytes")
+                if header > UNPACKED_HEADER_LIMIT:
+                    raise ValueError(f"its header would have {header:,} bytes")
                 wanted = 8 + header
-            if len(out) > UNPACKED_LIMIT: raise ValueError(f"unpacked it has more than {UNPACKED_LIMIT:,} bytes")
-        if unpack.unused_data or f.read(1): raise ValueError("something follows its end")
+            if len(out) > UNPACKED_LIMIT:
+                raise ValueError(f"unpacked it has more than {UNPACKED_LIMIT:,} bytes")
+        if unpack.unused_data or f.read(1):
+            raise ValueError("something follows its end")
     return bytes(out)
+
 
 def _check_header(path):
     "Raises `ValueError` where the header, of the length that the file names, would not fit into the file."
-    with open(path, "rb") as f: length = int.from_bytes(f.read(8), "little")
-    if not 0 < length <= min(HEADER_LIMIT, os.path.getsize(path) - 8): raise ValueError(f"its header would have {length:,} bytes")
+    with open(path, "rb") as f:
+        length = int.from_bytes(f.read(8), "little")
+    if not 0 < length <= min(HEADER_LIMIT, os.path.getsize(path) - 8):
+        raise ValueError(f"its header would have {length:,} bytes")
+
 
 def read_tensors(
     path,
-    kind:str,   # as it was written
-)->tuple[dict[str, Tensor], str]: # tensors, mapped into memory where the file is not packed; the text
+    kind: str,  # as it was written
+) -> tuple[dict[str, Tensor], str]:  # tensors, mapped into memory where the file is not packed; the text
     """What `write_tensors` wrote, its digest checked. Files that were written before there were digests are read without.
 
     Raises `FileNotFoundError`, and `DamagedFile` for a file that is something else or whose content has changed."""
-    if not Path(path).is_file(): raise FileNotFoundError(f"there is no file {path}")
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
     try:
-        with open(path, "rb") as f: packed = f.read(2) == b"\x1f\x8b"      # gzip: a run that was published
+        with open(path, "rb") as f:
+            packed = f.read(2) == b"\x1f\x8b"  # gzip: a run that was published
         if packed:
             raw = _unpacked(path)
             tensors = tensors_of(raw)
-            about = json.loads(raw[8:8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
+            about = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
         else:
             _check_header(path)
-            with safe_open(path, "pt") as f: about, tensors = f.metadata(), {k: f.get_tensor(k) for k in f.keys()}
-        if set(about) - {"sha256"} != {kind}: raise ValueError(f"it holds {' and '.join(sorted(about))}")
+            with safe_open(path, "pt") as f:
+                about, tensors = f.metadata(), {k: f.get_tensor(k) for k in f.keys()}
+        if set(about) - {"sha256"} != {kind}:
+            raise ValueError(f"it holds {' and '.join(sorted(about))}")
         changed = "sha256" in about and about["sha256"] != content_digest(tensors, about[kind])
-    except Exception as e: raise DamagedFile(f"{path} is not a file of this library, or it is damaged ({type(e).__name__}: {e}); restore it from a copy, or remove it and make it anew") from e
-    if changed: raise DamagedFile(f"{path} is damaged: its content is not what was written; restore it from a copy, or remove it and make it anew")
+    except Exception as e:
+        raise DamagedFile(
+            f"{path} is not a file of this library, or it is damaged ({type(e).__name__}: {e}); restore it from a copy, or remove it and make it anew"
+        ) from e
+    if changed:
+        raise DamagedFile(
+            f"{path} is damaged: its content is not what was written; restore it from a copy, or remove it and make it anew"
+        )
     return tensors, about[kind]
 
-def set_aside(path)->Path: # where it is now
+
+def set_aside(path) -> Path:  # where it is now
     "Give a damaged file another name, so that it is neither read again nor lost."
     path = Path(path)
     to, n = path.with_name(f"{path.name}.damaged"), 1

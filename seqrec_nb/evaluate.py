@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'rank_of_target', 'hit_rate', 'ndcg', 'mrr', 'metric_of', 'metrics', 'ranks', 'evaluate', 'validation',
-           'interval', 'difference', 'table', 'readable', 'by_length', 'by_group', 'recommend', 'recommend_users']
+           'interval', 'difference', 'table', 'readable', 'by_length', 'by_group', 'recommend', 'check_asked',
+           'check_history', 'recommend_users']
 
 # %% ../nbs/11_evaluate.ipynb #c002
 import re
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .batches import Rows
-from .data import Dataset
+from .data import Dataset, check_whole
 from .train import fast_cpu
 
 # %% ../nbs/11_evaluate.ipynb #c005
@@ -191,10 +192,10 @@ def recommend(
     max_len:int|None=None, # most recent items that the model reads; default: what its encoder was made for, else the width of the rows it was trained on, else 50
     repeat:bool=False, # items of the history too
 )->pd.DataFrame:      # k rows: item id, name, score, best first
-    "The k best next items for a history. Raises `KeyError` for an id the dataset does not hold, `ValueError` for an empty history, for a text in its place, and for a model of other items."
+    "The k best next items for a history. Raises `KeyError` for an id the dataset does not hold, `ValueError` for an empty history, for a text, a set or several histories in its place, for a `k` or `max_len` that is no whole number of 1 or more, and for a model of other items."
     _same_items(model, ds)
-    _some(k=k, max_len=max_len)
-    if not len(history): raise ValueError("the history is empty: there is nothing to go by. Give one item at least")
+    check_asked(k, max_len)
+    check_history(history)
     items = ds.index(history).to(ds.device)
     n, max_len = len(items), max_len or _reads(model)
     own = Dataset(ds.name, items, torch.tensor([0, n], device=ds.device), ds.item_ids, np.arange(1), ds.item_names)     # one user
@@ -203,9 +204,21 @@ def recommend(
 
 def _reads(model)->int: return getattr(getattr(model, "encoder", None), "max_len", getattr(model, "rows_len", 50))
 
-def _some(**given): # what is given is a whole number, 1 or more
-    for n, x in given.items():
-        if x is not None and (x != int(x) or x < 1): raise ValueError(f"{n}={x}: a whole number, 1 or more")
+def check_asked(k, max_len):
+    "Raises `ValueError` for a number of items, or a length, that is no whole number of 1 or more; the length may be left open."
+    check_whole(k=k)
+    if max_len is not None: check_whole(max_len=max_len)
+
+def check_history(history):
+    "Raises `ValueError` for what is no list of item ids in an order: nothing, a text, a set or a table, several histories at once."
+    if history is None: raise ValueError("the history is None: give a list of item ids, oldest first")
+    if isinstance(history, (str, bytes)): return                                     # `Dataset.index` says what to do
+    ordered = isinstance(history, (list, tuple, np.ndarray, pd.Series, pd.Index)) or torch.is_tensor(history)
+    if not ordered: raise ValueError(f"the history is a {type(history).__name__}, which is no list of items in the order in which they were taken: give a list of item ids, oldest first")
+    if getattr(history, "ndim", 1) != 1: raise ValueError(f"the history has {history.ndim} dimensions: give a list of item ids, oldest first; for several histories, [recommend(model, ds, h) for h in histories]")
+    if not len(history): raise ValueError("the history is empty: there is nothing to go by. Give one item at least")
+    lists = [type(x).__name__ for x in history if isinstance(x, (list, set, dict, np.ndarray, pd.Series))]
+    if lists: raise ValueError(f"the history holds a {lists[0]}, as a list of histories does, and this is for one: [recommend(model, ds, h) for h in histories], or, for users of the dataset, recommend_users(model, ds, users)")
 
 def _best(model, batch, k:int, repeat:bool)->list[pd.DataFrame]: # for each row
     if isinstance(model, torch.nn.Module): model.eval()
@@ -231,7 +244,7 @@ def recommend_users(
 )->pd.DataFrame:      # k rows for each user: user id, rank, item id, name, score
     "The k best next items after all that each user had, held-out items too. Also for models that know their users, such as BPR-MF. Raises `KeyError` for a user the dataset does not hold, and as `recommend` does."
     _same_items(model, ds)
-    _some(k=k, max_len=max_len)
+    check_asked(k, max_len)
     user = torch.arange(len(ds), device=ds.device) if users is None else ds.users(users).to(ds.device)
     max_len = max_len or _reads(model)
     n = ds.lengths[user].clamp_max(max_len)

@@ -129,8 +129,10 @@ class Session:
     def _send(self, what:bytes):
         with contextlib.suppress(OSError): self.orders.send_bytes(what)                                    # it may just have ended: `_listen` will say so
     def _listen(self, process, orders, reports, log):
-        with contextlib.suppress(EOFError, OSError):                                                       # killed, it may leave half a message
-            while True: self._hear(**json.loads(reports.recv_bytes()))
+        while True:
+            try: said = reports.recv_bytes()
+            except (EOFError, OSError): break                                                              # it has ended; killed, it may leave half a message
+            self._hear(**json.loads(said))
         process.join()
         self.problem = self.problem or "; ".join([f"the process ended, with code {process.exitcode}", *log.read_text(errors="replace").strip().splitlines()[-1:]])
         orders.close(); reports.close(); log.unlink(missing_ok=True)

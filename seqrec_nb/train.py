@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from .adversary import PGD, attack
 from .batches import Batch, Rows, register
-from .data import DamagedFile, read_tensors, set_aside, write_tensors
+from .data import DamagedFile, check_number, check_whole, read_tensors, set_aside, write_tensors
 from .losses import cross_entropy
 
 # %% ../nbs/10_train.ipynb #c005
@@ -31,6 +31,12 @@ class Objective(nn.Module):
     ):
         super().__init__()
         self.encoder, self.weights, self.epoch = encoder, dict(weights or {}), 0
+        check_number(0, **{f"weight of {n}": w for n, w in self.weights.items() if not callable(w)})
+
+    def __setattr__(self, name:str, value): # one place for the settings of all methods
+        "Raises `ValueError` for a setting that is not a number."
+        if isinstance(value, float) and math.isnan(value): raise ValueError(f"{name}={value}: a setting is a number, and this is none; give one")
+        super().__setattr__(name, value)
 
     def setup(self, rows:Rows): "Whatever must be known from all training rows, once, before training."
     def prepare(self, batch:Batch, generator:torch.Generator|None=None)->Batch:
@@ -69,6 +75,7 @@ class NextItem(Objective):
         weights:dict|None=None,
     ):
         super().__init__(encoder, weights)
+        check_whole(k=k)
         self.loss, self.make_sampler, self.k, self.sampler = loss, sampler, k, None
 
     def setup(self, rows):

@@ -130,11 +130,24 @@ def _alike(a:list[Run], b:list[Run]):
     if len({(r.about["data"], len(r.ranks)) for r in [*a, *b]}) > 1:
         raise ValueError("these runs are of different data, so their users cannot be compared in pairs")
 
-def relative_difference(a:list[Run], b:list[Run], metric:str="NDCG@10")->Estimate:
-    "How far a is above b, relative to b, over the same users and other seeds. Raises `ValueError` for no runs, a seed that is there twice, and other data."
+def _check_users(where:torch.Tensor, users:int):
+    if where.dtype != torch.bool or where.shape != (users,):
+        raise ValueError(f"where={where.dtype} of shape {tuple(where.shape)}: give a bool for each of the {users:,} users")
+    if where.sum() < 2: raise ValueError(f"{where.sum()} of the users are chosen: an interval needs at least two")
+
+def relative_difference(
+    a:list[Run],
+    b:list[Run],
+    metric:str="NDCG@10",
+    where:torch.Tensor|None=None, # [U] bool: the users that count; None: all
+)->Estimate:
+    "How far a is above b, relative to b, over the same users and other seeds. Raises `ValueError` for no runs, a seed that is there twice, other data, and fewer than two users."
     _alike(a, b)
     f = metric_of(metric)
     x, y = (torch.stack([f(r.ranks) for r in runs]) for runs in (a, b))
+    if where is not None:
+        _check_users(where, x.shape[1])
+        x, y = x[:, where], y[:, where]
     mean, half = mean_difference(x, y)
     base = y.mean().item()
     if not base: raise ValueError(f"{metric} of the system that is compared with is 0: nothing is relative to that")
@@ -157,14 +170,21 @@ def objections(
     for name, runs in drawn:
         said = dict.fromkeys(w for r in runs if (w := waited(r)))
         found += [f"{name}: {w}" for w in said]
-    for part, what in {"seen_score": "what seen items score", "negatives": "negatives", "select": "the choice of the epoch"}.items():
+    for part, what in {"seen_score": "what seen items score", "spare_held_out": "negatives", "select": "the choice of the epoch"}.items():
         if len({str(r.about["protocol"].get(part)) for r in [*a, *b] if r.about["history"]}) > 1:
             found.append(f"the two differ in {what}")
     return tuple(found)
 
-def better(a:list[Run], b:list[Run], metric:str="NDCG@10", least:float=LEAST, **kw)->Verdict: # `kw` as for `objections`
+def better(
+    a:list[Run],
+    b:list[Run],
+    metric:str="NDCG@10",
+    least:float=LEAST,
+    where:torch.Tensor|None=None, # [U] bool: for these users; None: for all
+    **kw,                         # as for `objections`
+)->Verdict:
     "The verdict on: a is better than b."
-    return decide(relative_difference(a, b, metric), least=least, why=objections(a, b, **kw))
+    return decide(relative_difference(a, b, metric, where), least=least, why=objections(a, b, **kw))
 
 def no_worse(a:list[Run], b:list[Run], metric:str="NDCG@10", by:float=.05, **kw)->Verdict:
     "The verdict on: a loses no more than `by`, 5% of b's figure where the paper says nothing else."

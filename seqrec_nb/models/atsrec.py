@@ -16,7 +16,7 @@ from torch import Tensor
 from ..adversary import APR, FGM, FGSM, PGD, FreeAT
 from ..analyse import mean_cosine, spectrum
 from ..batches import Rows, prefix_rows, register, user_rows
-from ..data import Dataset
+from ..data import Dataset, check_whole
 from .cloze import bert4rec
 from .intents import iclrec
 from .recurrent import gru4rec, narm
@@ -43,11 +43,12 @@ def atsrec(
     steps:int=5,    # K
 )->partial:         # a step, for `run(..., step=atsrec())`
     "ATSRec's step (Zhang and Chen, ICME 2024), for any objective."
-    if not eps >= 0 or not eta > 0 or steps < 1: raise ValueError(f"eps={eps}, eta={eta}, steps={steps}: a norm from 0 on, a length above 0, and one step at least")
+    if not 0 <= eps < float("inf") or not 0 < eta < float("inf"): raise ValueError(f"eps={eps}, eta={eta}: a norm from 0 on and a length above 0, both finite")
+    check_whole(steps=steps)
     return partial(adversarial_step, perturb=PGD(float(eps), float(eta), steps))
 
 ATSREC = {"beauty": dict(step=atsrec()), "sports": dict(step=atsrec()), "toys": dict(step=atsrec(eta=.7)), "yelp": dict(step=atsrec())}   # published for Toys; elsewhere the code's defaults, to be chosen among TRIALS
-ATSREC_AUTHORS = dict(loss="bce+mask", negatives="spare held-out", seen_score="0")                      # for base models with a sampled loss
+ATSREC_AUTHORS = dict(loss="bce+mask", spare_held_out=True, seen_score="0")                      # for base models with a sampled loss
 TRIALS = [dict(step=atsrec(eps, eta)) for eps in (.5, 1., 2.) for eta in (.3, .5, .7)]
 
 # %% ../../nbs/31_atsrec.ipynb #c022

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..batches import Rows, register
-from ..data import Dataset
-from ..encoders import dropout
+from ..data import Dataset, check_whole
+from ..encoders import check_dropout, dropout
 from .factors import known_users
 from ..samplers import UniformNegatives
 from ..train import Objective
@@ -30,6 +30,8 @@ class Convolution(nn.Module):
         p:float=.5,           # dropout of what the filters gave
     ):
         super().__init__()
+        check_whole(n_users=n_users, n_items=n_items, max_len=max_len, dim=dim, horizontal=horizontal, vertical=vertical)
+        check_dropout(p=p)
         self.max_len, self.p = max_len, p
         self.users, self.items = nn.Embedding(n_users, dim), nn.Embedding(n_items + 1, dim)      # item 0, padding, has a vector that is learned
         self.vertical, self.horizontal = nn.Linear(max_len, vertical), nn.ModuleList(nn.Linear(h * dim, horizontal) for h in range(1, max_len + 1))
@@ -59,7 +61,7 @@ def window_rows(
     """Every window of L + T items in the training parts $s_1 \\dots s_{n-2}$; one, with less input or none, for a user who has fewer.
 
     A row holds the input and where it ends; its targets are the next T items, as far as the training part goes."""
-    if max_len < 1 or targets < 1: raise ValueError(f"max_len={max_len}, targets={targets}: at least one of each")
+    check_whole(max_len=max_len, targets=targets)
     n = (ds.lengths - 2).clamp_min(0)
     windows = torch.where(n > 0, (n - max_len - targets + 1).clamp_min(1), 0)
     user = torch.arange(len(ds), device=ds.device).repeat_interleave(windows)
@@ -76,6 +78,7 @@ class NextItems(Objective):
         weights:dict|None=None,
     ):
         super().__init__(encoder, weights)
+        check_whole(targets=targets, k=k)
         self.targets, self.k = targets, k
 
     def setup(self, rows):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..batches import Batch, register
-from ..data import Dataset
+from ..data import Dataset, check_number, check_whole
 
 # %% ../../nbs/20_counts.ipynb #c005
 class CountingModel:
@@ -23,7 +23,10 @@ class CountingModel:
         decay:float=1.,      # weight of a history item: decay ** age, age 0 the most recent
         last:int|None=None,  # only this many most recent items count; None: all
         ds:Dataset|None=None, # whose items these are, so that no other dataset is answered for
-    ): self.M, self.prior, self.decay, self.last, self.item_ids = M.tocsr(), prior, decay, last, ds and ds.item_ids
+    ):
+        check_number(0, decay=decay)
+        if last is not None: check_whole(last=last)
+        self.M, self.prior, self.decay, self.last, self.item_ids = M.tocsr(), prior, decay, last, ds and ds.item_ids
 
     def score(self, batch:Batch)->Tensor: # [B,N+1]
         seen = batch.rows.seen().cpu()                                     # the whole history, also where a model's max_len cuts it
@@ -40,7 +43,8 @@ def _training(ds:Dataset)->tuple[np.ndarray, np.ndarray]: # items and users of a
     return ds.items[keep].cpu().numpy(), user[keep].cpu().numpy()
 
 def transitions(ds:Dataset, lag:int=1)->sp.csr_matrix: # [N+1,N+1]
-    "$T_k$: how often item j stands k = `lag` places after item i in a training part."
+    "$T_k$: how often item j stands k = `lag` places after item i in a training part. Raises `ValueError` for a lag below 1."
+    check_whole(lag=lag)
     item, user = _training(ds)
     same = user[lag:] == user[:-lag]
     return sp.csr_matrix((np.ones(same.sum()), (item[:-lag][same], item[lag:][same])), shape=(ds.n_items + 1,) * 2)
@@ -69,7 +73,8 @@ def cooccurrence(ds:Dataset,
     both:bool=False,      # count what came before, too
 )->CountingModel:
     "What came within a window after the items of the history, a pair k places apart counting 1/k."
-    if window < 1: raise ValueError(f"window={window}: one place at least")
+    check_whole(window=window)
+    check_number(0, decay=decay, pop=pop)
     M = sum(transitions(ds, k) / k for k in range(1, window + 1))
     if both: M = M + M.T
     c = counts(ds)
@@ -86,9 +91,8 @@ def decayed(ds:Dataset,
     last:int=10,          # L: history items that count
 )->CountingModel:
     "The decayed transition counter. The defaults are what validation chose on Beauty; `TUNED` has the other datasets."
-    if window < 1 or last < 1: raise ValueError(f"window={window}, last={last}: at least one lag and one item of the history, or every item scores 0")
-    for n, x in dict(d=d, hd=hd, back=back).items():
-        if not x >= 0: raise ValueError(f"{n}={x}: a weight is 0 or more")
+    check_whole(window=window, last=last)
+    check_number(0, d=d, back=back, a=a, b=b, hd=hd)
     M = sum(d ** (k - 1) * transitions(ds, k) for k in range(1, window + 1))
     if back: M = M + back * M.T
     c = np.maximum(counts(ds), 1)

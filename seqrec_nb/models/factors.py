@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..batches import Batch, Rows, register
-from ..data import Dataset
+from ..data import Dataset, check_number, check_whole
 from .sasrec import LOSSES
 from ..train import NextItem
 
@@ -49,6 +49,8 @@ class Factors(nn.Module):
         std:float=.01,      # of the initial values
     ):
         super().__init__()
+        check_whole(n_users=n_users, n_items=n_items, dim=dim)
+        check_number(0, std=std)
         self.users, self.items = nn.Embedding(n_users, dim), nn.Embedding(n_items + 1, dim)
         for e in (self.users, self.items): nn.init.normal_(e.weight, std=std)
 

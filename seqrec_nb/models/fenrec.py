@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..batches import Batch, prefix_rows, register
-from ..data import Dataset
+from ..data import Dataset, check_number, check_whole
 from ..losses import cross_entropy, hard_contrast, noise_negatives, soft_labels
 from .intents import ENCODERS, ICSREC, ICSRec
 from .views import Contrast, cl4srec, duorec
@@ -46,7 +46,10 @@ class FENRecLosses:
 
     def prepare(self, batch, generator=None):
         batch = super().prepare(batch, generator)
-        if self.is_hard(): batch.noise = torch.randn(int(self.fenrec.noise * len(batch)), self.encoder.table().shape[1], generator=generator, device=batch.items.device)
+        if self.is_hard():
+            table = self.encoder.table()
+            size = int(self.fenrec.noise * len(batch)), table.shape[1]
+            batch.noise = torch.randn(size, generator=generator, device=table.device, dtype=table.dtype)
         return batch
     def encode_views(self, batch, *represent):
         views, f = super().encode_views(batch, *represent), self.fenrec
@@ -89,6 +92,8 @@ def with_fenrec(
         if value not in known: raise ValueError(f"{name}={value!r}: one of {', '.join(known)}")
     for name, value, good in (("gamma", gamma, gamma >= 0), ("mix", mix, 0 <= mix <= 1), ("mu", mu, mu >= 0), ("tau2", tau2, tau2 > 0), ("noise", noise, noise >= 0), ("warmup", warmup, warmup >= 0)):
         if not good: raise ValueError(f"{name}={value}: {'from 0 to 1' if name == 'mix' else 'above 0' if name == 'tau2' else '0 or more'}")
+    check_number(gamma=gamma, mu=mu, tau2=tau2, m=m, noise=noise)
+    check_whole(0, warmup=warmup)
     if gamma and hasattr(objective, "hardness"): raise ValueError("soft labels compare with all items, and the negatives that this model proposes would not be used: gamma=0. keeps them")
     if noise and objective.represent not in ("last", "mean", "mean of slots"):
         raise ValueError(f"noise is made for views of the encoder's width, not for represent={objective.represent!r}: noise=0.")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..batches import Batch, register
-from ..data import Dataset
+from ..data import Dataset, check_number, check_whole
 from .pretraining import s3rec
 from .sasrec import sasrec
 from ..samplers import adjusted_alpha, candidates, growing_beta, model_negatives
@@ -32,7 +32,8 @@ class Hardness(nn.Module):
         per:str="batch",           # candidates are chosen for each 'batch', or for each 'position' as in Algorithm 1, which is slow
     ):
         super().__init__()
-        if not alpha >= 0: raise ValueError(f"alpha={alpha}: 0, uniform, or more")
+        if not 0 <= alpha < float("inf"): raise ValueError(f"alpha={alpha}: 0, uniform, or more, and finite")
+        check_number(pace=pace, high=high)
         if adjust and not (pace > 0 and alpha <= high): raise ValueError(f"alpha={alpha}, pace={pace}, high={high}: an alpha that adjusts itself begins between 0 and high, and is changed by a pace above 0")
         if growing is not None and (not growing > 0 or beta != 1): raise ValueError(f"growing={growing}, beta={beta}: growing= is a number of epochs above 0, and decides the share alone: leave beta out")
         if growing is None: candidates(2, beta)                                   # refuse a share that cannot be
@@ -85,7 +86,7 @@ def generated(
     "GenNi's sampler in place of an objective's own. Raises `ValueError` for an objective without a sampler, or with this one."
     if hasattr(objective, "hardness"): raise ValueError("the model proposes the negatives of this objective already")
     if getattr(objective, "make_sampler", None) is None: raise ValueError(f"{type(objective).__name__} has no sampler to exchange: give a NextItem whose loss compares with negatives, such as loss='bce' or 'bpr'")
-    if not isinstance(k, int) or k < 1: raise ValueError(f"k={k}: one negative a position at least")
+    check_whole(k=k)
     objective.make_sampler, objective.k, objective.hardness = None, k, Hardness(**hardness)
     if reduce: objective.loss = partial(objective.loss, reduce=reduce)
     objective.__class__ = _kind(type(objective))

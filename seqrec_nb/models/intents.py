@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..augment import SameTarget, crop, mask, reorder
 from ..batches import Batch, Rows, prefix_rows, register
 from ..clusters import KMeans
-from ..data import Dataset
+from ..data import Dataset, check_whole
 from ..encoders import GRU
 from ..losses import info_nce
 from .sasrec import LOSSES, sasrec
@@ -51,6 +51,7 @@ class ICLRec(Contrast):
         **contrast,              # tau, weights, loss, sampler, k: see `Contrast`
     ):
         super().__init__(encoder, operator, represent, **contrast)
+        check_whole(clusters=clusters, later=later)
         if intent not in ("mean", "last", "mean of slots"): raise ValueError(f"intent={intent!r}: 'mean', 'last' or 'mean of slots'")
         if intent != represent and not anew: raise ValueError(f"views encoded once serve both terms as one vector, but represent={represent!r} and intent={intent!r}: make them equal, or anew=True")
         self.intent, self.anew, self.denoise = intent, anew, denoise
@@ -94,7 +95,7 @@ def iclrec(
 # %% ../../nbs/27_intents.ipynb #c018
 ICLREC = {"beauty": dict(layers=1), "sports": dict(layers=2), "toys": dict(layers=3), "yelp": dict(layers=2), "ml-1m": dict(views=0., max_len=200)}
 ICLREC["builtin"] = dict(views=.03, intents=.03, clusters=32, dim=32, layers=1, max_len=10, p=.1, lr=3e-3, batch_size=64, epochs=12)   # chosen: a few seconds
-ICLREC_AUTHORS = dict(loss="bce+mask", negatives="spare held-out", represent="all slots", intent="mean of slots", anew=True, full=True, later=100, seen_score="0")
+ICLREC_AUTHORS = dict(loss="bce+mask", spare_held_out=True, represent="all slots", intent="mean of slots", anew=True, full=True, later=100, seen_score="0")
 
 # %% ../../nbs/27_intents.ipynb #c028
 class ICSRec(Contrast):
@@ -109,6 +110,7 @@ class ICSRec(Contrast):
         **contrast,              # tau, weights, loss, sampler, k: see `Contrast`
     ):
         super().__init__(encoder, None, "last", **contrast)
+        check_whole(clusters=clusters, later=later)
         self.f_neg, self.kmeans = f_neg, KMeans(clusters, encoder.table().shape[1], later=later)
 
     def setup(self, rows):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..batches import Batch, Rows, layout_for, register, training_part
-from ..data import Dataset, with_attributes
+from ..data import Dataset, check_whole, with_attributes
 from ..encoders import Transformer
 from .cloze import at_mask
 from .sasrec import LOSSES
@@ -24,6 +24,7 @@ from ..train import NextItem, Objective
 @register
 def all_prefixes(ds:Dataset, max_len:int=50)->Rows:
     "A row for every prefix of the last `max_len` items of a training part: S3-Rec's rows. The one-item prefix is one of them, and so is the whole part: nothing is predicted after a row."
+    check_whole(max_len=max_len)
     n = (ds.lengths - 2).clamp(0, max_len)
     user = torch.arange(len(ds), device=ds.device).repeat_interleave(n)
     length = torch.arange(len(user), device=ds.device) - (n.cumsum(0) - n)[user] + 1
@@ -155,4 +156,4 @@ def s3rec(
 S3REC_PRETRAINING = {n: dict(rows=all_prefixes, epochs=150 if n in ("beauty", "toys", "lastfm") else 100) for n in ("beauty", "sports", "toys", "yelp", "lastfm")}
 S3REC = {n: {} for n in S3REC_PRETRAINING}
 S3REC_PRETRAINING_AUTHORS = dict(batch_size=100, select="last", whole=True)      # to be added to the above
-S3REC_AUTHORS = dict(loss="bce+mask", negatives="spare held-out", epochs=200, patience=10, seen_score="0")
+S3REC_AUTHORS = dict(loss="bce+mask", spare_held_out=True, epochs=200, patience=10, seen_score="0")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..batches import Layout, register
 from ..data import Dataset
-from ..encoders import GRU, dropout
+from ..encoders import GRU, check_dropout, dropout
 from .sasrec import LOSSES
 from ..train import NextItem
 
@@ -31,7 +31,7 @@ def gru4rec(
     return NextItem(GRU(ds.n_items, max_len, dim, hidden, layers, p), **LOSSES[loss])
 
 GRU4REC = {name: dict() for name in ("beauty", "toys", "sports", "yelp")}
-GRU4REC_AUTHORS = dict(loss="bce+mask", negatives="spare held-out", hidden=64, layers=2, p=.5, seen_score="0")   # as a base model of ATSRec
+GRU4REC_AUTHORS = dict(loss="bce+mask", spare_held_out=True, hidden=64, layers=2, p=.5, seen_score="0")   # as a base model of ATSRec
 
 # %% ../../nbs/23_recurrent.ipynb #c020
 def past_pairs(
@@ -59,6 +59,7 @@ class AttentiveGRU(GRU):
     ):
         if local not in ("past", "own"): raise ValueError(f"local={local!r}: 'past', the sum over all states so far, or 'own', the state itself")
         super().__init__(n_items, max_len, dim, dim, 1, p)
+        check_dropout(p_out=p_out)
         self.p_out, self.local = p_out, local
         self.now, self.then, self.v = nn.Linear(dim, dim, bias=False), nn.Linear(dim, dim, bias=False), nn.Linear(dim, 1, bias=False)   # A_1, A_2, v
         self.dense = nn.Linear(2 * dim, dim, bias=False)
@@ -99,4 +100,4 @@ def narm(
     return NextItem(AttentiveGRU(ds.n_items, max_len, dim, p, p_out, local), **LOSSES[loss])
 
 NARM = {name: dict() for name in ("beauty", "toys", "sports", "yelp")}
-NARM_AUTHORS = dict(loss="bce+mask", negatives="spare held-out", local="own", seen_score="0")   # as a base model of ATSRec
+NARM_AUTHORS = dict(loss="bce+mask", spare_held_out=True, local="own", seen_score="0")   # as a base model of ATSRec

@@ -16,7 +16,7 @@ from ..batches import register
 from ..adversary import adversarial_loss, longest
 from ..augment import crop, insert_random, mask, remove, reorder
 from ..clusters import KMeans, Prototypes, sinkhorn
-from ..data import Dataset
+from ..data import Dataset, check_whole
 from ..losses import assignment_loss, distillation, intent_contrast
 from .intents import ICLRec, represent_all
 from .sasrec import LOSSES, sasrec
@@ -74,8 +74,9 @@ class S4Rec(Contrast):
         if represent not in ("mean", "last", "mean of slots"): raise ValueError(f"represent={represent!r}: 'mean', 'last' or 'mean of slots', as wide as an intent")
         for name, value, known in (("intents", intents, ("online", "kmeans")), ("normalise", normalise, ("all", "intents", "scores", "none")), ("own", own, ("p", "q"))):
             if value not in known: raise ValueError(f"{name}={value!r}: one of {', '.join(known)}")
-        for name, value in (("tau1", tau1), ("tau3", tau3), ("eps", eps), ("clusters", clusters)):
-            if not value > 0: raise ValueError(f"{name}={value}: a number above 0")
+        for name, value in (("tau1", tau1), ("tau3", tau3), ("eps", eps)):
+            if not 0 < value < float("inf"): raise ValueError(f"{name}={value}: a number above 0, and finite")
+        check_whole(clusters=clusters, rounds=rounds)
         if intents == "kmeans" and (weights["clusters"] or own == "q"):
             raise ValueError("K-means learns nothing by gradient and has no q: intents='kmeans' goes with alpha=0 and own='p'")
         dim = encoder.table().shape[1]
@@ -93,10 +94,15 @@ class S4Rec(Contrast):
     def setup(self, rows):
         super().setup(rows)
         self.head = longest(rows.ds.lengths, self.head_share, self.ties).long()                  # [U] 1: head, by the length of the whole history
+        self.scale_back()
     def on_epoch(self, epoch, rows):
         if not self.online and self.on("views", "distillation"): self.intents.fit(self.unit(represent_all(self, rows, self.represent)))
+    def scale_back(self): # the prototypes to length 1: before the first step, and after each
+        if self.online and self.normalise != "none": self.intents.renormalise()
+    def observe(self, terms):
+        super().observe(terms)
+        self.scale_back()
     def prepare(self, batch, generator=None):
-        if self.online and self.normalise != "none": self.intents.renormalise()                  # before each step
         return (Contrast if self.on("views", "distillation") else NextItem).prepare(self, batch, generator)   # Eq. 12
 
     def assign(self, z:Tensor)->tuple[Tensor, Tensor, Tensor|None, Tensor|None]: # [B,D] -> mu [K,D], h(u) [B], scores [B,K], q [B,K]

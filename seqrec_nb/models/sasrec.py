@@ -36,7 +36,7 @@ def sasrec(
     return NextItem(Transformer(ds.n_items, max_len, dim, layers, heads, p, p), **LOSSES[loss])
 
 SASREC = {name: dict(dim=64, layers=2, heads=2, p=.5) for name in ("beauty", "sports", "toys", "yelp")}    # published, the same for all; the loss is named beside it
-SASREC_AUTHORS = dict(loss="bce+mask", negatives="spare held-out", seen_score="0")    # habits of the S3-Rec family's code; its number of epochs differs from system to system
+SASREC_AUTHORS = dict(loss="bce+mask", spare_held_out=True, seen_score="0")    # habits of the S3-Rec family's code; its number of epochs differs from system to system
 
 # %% ../../nbs/21_sasrec.ipynb #c007
 @register

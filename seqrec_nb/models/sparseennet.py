@@ -17,7 +17,7 @@ from ..adversary import adversarial_loss, discriminator, stability_loss
 from ..augment import choose_two, crop, draw, mask, per_row, place, reorder, share, starts
 from ..batches import Batch, layout_for, register
 from ..clusters import KMeans
-from ..data import Dataset
+from ..data import Dataset, check_whole
 from ..losses import info_nce, prototype_nce
 from .intents import represent_all
 from .sasrec import LOSSES, sasrec
@@ -78,7 +78,7 @@ class SparseEnNet(Contrast):
         if set(operators) - set("CMRP") or len(set(operators)) < len(operators): raise ValueError(f"operators={operators!r}: letters of crop, mask, reorder and pooling, each once, such as 'CMRP'")
         super().__init__(encoder, None, represent, **contrast)
         if self.full: raise ValueError("full=True: these views are made of what the encoder reads")
-        if not n_clusters >= 1 or hidden is not None and not hidden >= 1: raise ValueError(f"n_clusters={n_clusters}, hidden={hidden}: one at least")
+        check_whole(n_clusters=n_clusters, hidden=1 if hidden is None else hidden)
         if negatives == "in batch" and not self.make_sampler: raise ValueError("negatives='in batch', but this loss takes none: use loss='bce'")
         share(torch.ones(1), pool_ratio)                                                # refuse a ratio that cannot be
         change = {"C": partial(crop, ratio=crop_ratio, inclusive_start=inclusive_start),               # Eq. 2
@@ -100,8 +100,8 @@ class SparseEnNet(Contrast):
         self.member = torch.zeros(len(rows.ds.items), dtype=torch.long, device=z.device)
         self.member[rows.start + rows.length] = self.kmeans.fit(z).assign(z)                           # U_g, for the whole epoch; a row is known by the place of its target
     def prepare(self, batch, generator=None):
-        if self.in_batch: batch.negative = in_batch(batch.target, self.k, generator)
-        else: NextItem.prepare(self, batch, generator)
+        if not self.in_batch: NextItem.prepare(self, batch, generator)
+        else: batch.negative = in_batch(batch.target, self.k, generator) if self.several_items(batch) else None
         i, j = choose_two(self.operators, batch.length, generator, least=1)                            # two distinct ones for each row
         which, batch.operator = torch.cat([i, j, j]), torch.cat([i, j])                                # the second once more, drawn anew
         items, n = per_row(self.operators, which, batch.items.repeat(3, 1), batch.length.repeat(3), generator)
@@ -109,6 +109,12 @@ class SparseEnNet(Contrast):
         start = draw(starts(n, size, self.inclusive_start), generator)
         batch.views = [x[:(3 if self.weight("stability") else 2) * len(batch)] for x in (items, n, start, size)]
         return batch
+    def several_items(self, batch:Batch)->bool: # among the targets, so that each has another one to be told from
+        target = batch.target[batch.target > 0]
+        return len(target) > 0 and bool((target != target[0]).any())
+    def next_item(self, h, batch): # 0 for a batch of one item, such as a last one of a single row: its other terms count
+        alone = self.in_batch and batch.negative is None
+        return h.sum() * 0. if alone else super().next_item(h, batch)
     def encode_views(self, batch:Batch)->tuple[Tensor, ...]: # [B,D] of the first operator, of the second, and, where it is wanted, of the second once more
         x, n = pooled(self.encoder.table(), *batch.views)                                              # Eq. 5
         return REPRESENT[self.represent](self.encoder, x, layout_for(n, x.shape[1])).split(len(batch))

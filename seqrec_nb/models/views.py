@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..augment import SameTarget, choose_one, choose_two, coserec as five_operators, crop, hybrid, mask, per_row, recent, reorder, similar_by_counts, similar_by_embedding
 from ..batches import Batch, Layout, layout_for, prefix_rows, register
-from ..data import Dataset
+from ..data import Dataset, check_whole
 from ..encoders import Transformer
 from ..losses import info_nce
 from .sasrec import LOSSES
@@ -55,7 +55,7 @@ class Contrast(NextItem):
     ):
         super().__init__(encoder, weights=weights, **next_item)
         if represent not in REPRESENT: raise ValueError(f"represent={represent!r}: one of {', '.join(REPRESENT)}")
-        if not tau > 0: raise ValueError(f"tau={tau}: a temperature is above 0")
+        if not 0 < tau < float("inf"): raise ValueError(f"tau={tau}: a temperature is above 0, and finite")
         self.operator, self.represent, self.tau, self.full = operator, represent, tau, full
 
     def views(self, batch:Batch, generator=None): # two pairs (items [B,W], length [B])
@@ -134,7 +134,7 @@ CL4SREC = {
     "ce": dict(rows=prefix_rows, loss="ce", represent="last", different=True, crop_ratio=.6, mask_ratio=.3, reorder_ratio=.6, inclusive_start=True, token="mask"), # DuoRec's repository; FENRec's table
 }
 CL4SREC_AUTHORS = {
-    "bce": dict(loss="bce+mask", negatives="spare held-out", represent="all slots", full=True, seen_score="0"), # ICLRec's code without its intents
+    "bce": dict(loss="bce+mask", spare_held_out=True, represent="all slots", full=True, seen_score="0"), # ICLRec's code without its intents
     "ce": dict(positions="start", epochs=50, patience=10, select="MRR@10"),        # DuoRec's repository
 }
 
@@ -174,12 +174,14 @@ def coserec(
     max_len:int=50, dim:int=64, layers:int=2, heads:int=2, p:float=.5, # as in `sasrec`
 )->CoSeRec:
     "CoSeRec (Liu et al., 2021). The defaults are its Sports settings."
+    check_whole(-1, threshold=threshold)
+    check_whole(0, warmup=warmup)
     make = partial(five_operators, threshold=threshold, short=short, crop_ratio=crop_ratio, mask_ratio=mask_ratio, insert_ratio=insert_ratio, substitute_ratio=substitute_ratio, reorder_ratio=reorder_ratio)
     return CoSeRec(_encoder(ds, "end", max_len, dim, layers, heads, p), make, warmup, items_only, represent=represent, tau=tau, weights={"views": weight}, full=full, **_loss(loss))
 
 COSEREC = {"beauty": dict(threshold=12, short="SIMRC", insert_ratio=.5, substitute_ratio=.05, warmup=220), "sports": {}, "yelp": dict(insert_ratio=.5, warmup=300)}
 COSEREC["toys"] = COSEREC["beauty"]      # no script: chosen
-COSEREC_AUTHORS = dict(loss="bce+mask", negatives="spare held-out", represent="all slots", items_only=False, full=True, seen_score="0")
+COSEREC_AUTHORS = dict(loss="bce+mask", spare_held_out=True, represent="all slots", items_only=False, full=True, seen_score="0")
 
 # %% ../../nbs/26_views.ipynb #c043
 MODES = {"us_x": ("again", "same"), "un": ("again",), "su": ("same",), "us": ("again", "same")} # DuoRec's names, and the views that each encodes
