@@ -95,7 +95,7 @@ def stored(
     folder=None,             # default: the published runs
     repeated:bool=False,     # of a seed every run, in that order
 )->list[Run]:
-    "The stored runs that a call describes, however long they were trained: by seed, one for each, those under the protocol first, then the latest."
+    "The stored runs that a call describes, however long they were trained: by seed, one for each, the latest of those that waited long enough. Where some were made under the protocol's negatives, only these."
     method = call["method"]
     usual = {k: inspect.signature(run).parameters[k].default for k in ("rows", "step", "batch_size", "lr", "weight_decay", "select", "seen_score")} | {"max_len": usual_len(method)}
     usual |= {n: p.default for n, p in list(inspect.signature(method).parameters.items())[1:] if p.default is not p.empty and n != "max_len"}
@@ -106,8 +106,9 @@ def stored(
         has = r.about["settings"] | r.about["protocol"]
         return (starts is None or has.get("start") in starts) and all(has.get(k, usual.get(k)) == v for k, v in {**usual, **given}.items())
     found = [r for r in find_runs(folder or published_dir(), dataset=dataset, method=method.__qualname__) if same(r)]
-    by_protocol = lambda r: (not r.about["protocol"].get("spare_held_out", True), not waited(r), r.about["finished"])
-    found = sorted(sorted(found, key=by_protocol, reverse=True), key=lambda r: r.about["seed"])
+    conform = [r for r in found if not r.about["protocol"]["spare_held_out"]]       # two ways of drawing negatives are not averaged
+    order = lambda r: (not waited(r), r.about["finished"])
+    found = sorted(sorted(conform or found, key=order, reverse=True), key=lambda r: r.about["seed"])
     return [r for i, r in enumerate(found) if repeated or not i or found[i - 1].about["seed"] != r.about["seed"]]
 
 # %% ../nbs/29_baselines.ipynb #c021
