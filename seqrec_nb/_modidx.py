@@ -713,6 +713,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                                                                       'seqrec_nb/pictures/s4rec.py'),
                                           'seqrec_nb.pictures.s4rec.head_boxes': ('s4rec.html#head_boxes', 'seqrec_nb/pictures/s4rec.py'),
                                           'seqrec_nb.pictures.s4rec.head_of': ('s4rec.html#head_of', 'seqrec_nb/pictures/s4rec.py'),
+                                          'seqrec_nb.pictures.s4rec.left_of': ('s4rec.html#left_of', 'seqrec_nb/pictures/s4rec.py'),
                                           'seqrec_nb.pictures.s4rec.lower_by': ('s4rec.html#lower_by', 'seqrec_nb/pictures/s4rec.py'),
                                           'seqrec_nb.pictures.s4rec.name_of': ('s4rec.html#name_of', 'seqrec_nb/pictures/s4rec.py'),
                                           'seqrec_nb.pictures.s4rec.rates_and_sizes': ( 's4rec.html#rates_and_sizes',

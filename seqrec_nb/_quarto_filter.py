@@ -1,11 +1,19 @@
-"""Prepares a notebook for Quarto: nbdev's processors, then links that work between the pages.
+"""Prepares a notebook for Quarto: nbdev's processors, and what makes a page of it that is whole and needs no other host.
 
 Written by hand. It needs the `dev` extra, and no module of the library imports it.
 """
-import io, json, os, re, sys
+import ast
+import io
+import json
+import os
+import re
+import sys
 from contextlib import redirect_stdout
 from functools import cache
 from pathlib import Path
+
+IN_LAB = "*Here JupyterLab shows controls, which need a running kernel.*"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 
 @cache
 def defined():
@@ -13,8 +21,79 @@ def defined():
     from seqrec_nb._modidx import d
     root, res = Path(__file__).parent.parent, {}
     for names in d['syms'].values():
-        for link, file in names.values(): res[link] = re.search(r'File to edit: \S*?(\w+\.ipynb)', (root/file).read_text(encoding='utf-8'))[1]
+        for link, file in names.values():
+            res[link] = re.search(r'File to edit: \S*?(\w+\.ipynb)', (root/file).read_text(encoding='utf-8'))[1]
     return res
+
+def joined(source): return ''.join(source) if isinstance(source, list) else source or ''
+
+def split_title(nb):
+    "nbdev turns the whole first Markdown cell into the title: what follows title and subtitle gets a cell of its own"
+    for i, c in enumerate(nb['cells']):
+        if c['cell_type'] != 'markdown': continue
+        head = re.match(r'\s*# .+\n(?:\s*> .+(?:\n> .+)*)?', joined(c['source']))
+        if not head: return
+        rest = joined(c['source'])[head.end():].strip()
+        c['source'] = head[0]
+        if rest: nb['cells'].insert(i + 1, {'cell_type': 'markdown', 'id': f"{c.get('id', 'title')}-rest", 'metadata': {}, 'source': rest})
+        return
+
+def numbered(text):
+    r"\tag{7} vanishes in MathML: the number is written as text"
+    return re.sub(r'\\tag\*?\{([^}]*)\}', lambda m: rf'\qquad\text{{({m[1]})}}', text)
+
+def plain_signature(text):
+    "Without links in code and without the docstring that Python makes up for a function that has none"
+    def unlinked(m): return re.sub(r'\[`?([^\]\n`]+)`?\]\([^)\s]+\)', r'\1', m[0])
+    text = re.sub(r'```python\n.*?\n```', unlinked, text, flags=re.S)
+    return re.sub(r'^\*?Call self as a function\.\*?\s*$', '', text, flags=re.M)
+
+def own_table(html):
+    "A table as Markdown with raw HTML: for an output of HTML Quarto would load scripts from another host"
+    html = re.sub(r'<style[^>]*>.*?</style>\s*', '', html, flags=re.S)
+    html = re.sub(r'<script\b.*?</script>\s*', '', html, flags=re.S)
+    html = html.replace(' border="1"', '').replace('class="dataframe"', 'class="dataframe table table-sm"')
+    return f'\n```{{=html}}\n<div class="table-scroll">\n{html.strip()}\n</div>\n```\n'
+
+def page_output(output):
+    "An output as it shall be on the page"
+    data = output.get('data')
+    if not data: return output
+    output['metadata'] = {k: {n: x for n, x in m.items() if n != 'plotted'} if isinstance(m, dict) else m
+                          for k, m in output.get('metadata', {}).items()}
+    if WIDGET in data:
+        output['data'] = {'text/markdown': IN_LAB}
+        return output
+    for kind in [k for k in data if k.startswith(('application/', 'text/javascript'))]: del data[kind]
+    if any(k.startswith('image/') for k in data):
+        data.pop('text/html', None)
+    elif 'text/html' in data:
+        data['text/markdown'] = own_table(joined(data.pop('text/html')))
+        data.pop('text/plain', None)
+    if 'text/markdown' in data: data['text/markdown'] = plain_signature(numbered(joined(data['text/markdown'])))
+    return output
+
+def statements(source):
+    code = '\n'.join(x for x in source.splitlines() if not x.lstrip().startswith(('#|', '%', '!')))
+    try: return ast.parse(code).body
+    except SyntaxError: return []
+
+def fold(source, outputs):
+    "Which summary the code of a cell is folded under; None: it stays open"
+    if '#| code-summary: "Exported source"' in source: return 'Source'
+    if re.search(r'^#\| *(echo: *false|code-fold)', source, re.M): return None
+    checks = [any(isinstance(n, ast.Assert) for n in ast.walk(s)) for s in statements(source)]
+    if checks and all(checks) or any(checks) and not outputs: return 'Checks'
+    if any(k.startswith('image/') for o in outputs for k in o.get('data', {})): return 'Code of the figure'
+    return 'Code, with checks' if any(checks) else None
+
+def fold_code(cell):
+    "Source, checks and drawing code stand folded; what they give stays open"
+    source, outputs = joined(cell['source']), cell.get('outputs', [])
+    summary = fold(source, outputs)
+    if not summary: return
+    source = re.sub(r'^#\| code-(?:fold|summary):.*\n', '', source, flags=re.M)
+    cell['source'] = f'#| code-fold: true\n#| code-summary: "{summary}"\n{source}'
 
 def filter_text(text):
     "The notebook in `text`, JSON, as Quarto shall see it"
@@ -23,8 +102,10 @@ def filter_text(text):
     from nbdev.doclinks import _nbpath2html, nbglob
     from nbdev.processors import FilterDefaults, insert_warning
 
-    nb = dict2nb(json.loads(text))
-    if any(insert_warning.content in ''.join(c.source) for c in nb.cells[:3]): return text  # done already
+    nb = json.loads(text)
+    if any(insert_warning.content in joined(c['source']) for c in nb['cells'][:3]): return text  # done already
+    split_title(nb)
+    nb = dict2nb(nb)
     cfg, here, in_test = get_config(), os.getcwd(), os.environ.get('IN_TEST')
     nb.path_ = 'page.ipynb'  # nbdev wants a name, for an `output-file` that is dropped below
     os.environ['IN_TEST'] = '1'
@@ -37,11 +118,18 @@ def filter_text(text):
     front = nb.cells[0]
     if front.cell_type == 'raw': front.source = re.sub(r'^output-file:.*\n', '', front.source, flags=re.M)
     nb.metadata.pop('widgets', None)  # a widget does nothing on a page without a kernel
-    res = nb2str(nb)
+    page = json.loads(nb2str(nb))
+    for c in page['cells']:
+        if c['cell_type'] == 'markdown': c['source'] = numbered(joined(c['source']))
+        if c['cell_type'] != 'code': continue
+        c['outputs'] = [page_output(o) for o in c.get('outputs', [])]
+        fold_code(c)
+    res = json.dumps(page, indent=1, ensure_ascii=False) + '\n'
     # nbdev links to /base/data.html; the page is made from 01_data.ipynb, and Quarto resolves a link to that
     pages = {_nbpath2html(p).name: p.name for p in nbglob(as_path=True)}
     base = f"{cfg.doc_host}/{cfg.doc_baseurl.strip('/')}/"
-    res = re.sub(re.escape(base) + r'(\w+\.html)(#[\w.]*)?', lambda m: defined().get(m[1] + (m[2] or ''), pages.get(m[1], m[1])) + (m[2] or ''), res)
+    def own_page(m): return defined().get(m[1] + (m[2] or ''), pages.get(m[1], m[1])) + (m[2] or '')
+    res = re.sub(re.escape(base) + r'(\w+\.html)(#[\w.]*)?', own_page, res)
     res = re.sub(r'(\.ipynb#[a-z]\w*)\.\w+\)', r'\1)', res)  # a method has no heading of its own: its class,
     res = re.sub(r'(\.ipynb)#_\w+\)', r'\1)', res)           # nor has a private name: its page
     if not cfg.git_url: res = re.sub(r'\[source\]\([^)]*\)\{[^}]*\}', '', res)

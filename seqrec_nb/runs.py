@@ -112,11 +112,16 @@ def find_runs(folder=None, **which)->list[Run]: # such as dataset="beauty", meth
     runs, _ = readable(files.values())
     found = {_unrepeated(r.path.stem): r for r in sorted(runs, key=lambda r: (r.about["finished"], r.path.name))}
     found = [found[n] for n in sorted(found)]
-    if found and (stray := set(which) - {k for r in found for k in r.row()}): raise ValueError(f"no run has {', '.join(sorted(stray))}; a run's row has {', '.join(dict.fromkeys(k for r in found for k in r.row()))}")
+    rows = [r.row() for r in found] if which else []
+    stray = set(which) - {k for row in rows for k in row}
+    if found and stray:
+        has = dict.fromkeys(k for row in rows for k in row)
+        raise ValueError(f"no run has {', '.join(sorted(stray))}; a run's row has {', '.join(has)}")
     def same(has, v):
         if isinstance(v, (list, tuple, set, range, np.ndarray)): return has == v if isinstance(has, list) and has == v else any(same(has, x) for x in v)
         return has in (address(v), address(v).split(":", 1)[1]) if callable(v) else has == v
-    return [r for r in found if all(same(r.row().get(k), v) for k, v in which.items())]
+    if not which: return found
+    return [r for r, row in zip(found, rows) if all(same(row.get(k), v) for k, v in which.items())]
 
 def stored_run(
     stem:str,   # the name of its file without ".run"

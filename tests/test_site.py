@@ -7,7 +7,7 @@ import pytest
 import yaml
 from nbdev.config import get_config
 from nbdev.doclinks import nbglob
-from seqrec_nb._quarto_filter import filter_text
+from seqrec_nb._quarto_filter import filter_text, fold, numbered, own_table, page_output, plain_signature, split_title
 
 ROOT = Path(__file__).parent.parent
 site = yaml.safe_load((ROOT/'_quarto.yml').read_text(encoding='utf-8'))
@@ -72,6 +72,101 @@ def test_page(nb):
         assert not (c['cell_type'] == 'code' and stray)
         assert all(o['output_type'] != 'error' for o in c.get('outputs', []))
 
+def cells_of(nb): return json.loads(nb.read_text(encoding='utf-8'))['cells']
+
+def words(md):
+    "The text of Markdown without its markup, links and spaces, in which an opening and its page can be compared"
+    md = re.sub(r'\]\([^)]*\)', ']', md)
+    return re.sub(r'\W+', ' ', md).strip()
+
+@each
+def test_every_paragraph_is_on_the_page(nb):
+    there = words('\n\n'.join(text(c['source']) for c in page(nb)['cells'] if c['cell_type'] in ('markdown', 'raw')))
+    lost = []
+    for c in cells_of(nb):
+        if c['cell_type'] != 'markdown': continue
+        paragraphs = re.split(r'\n\s*\n', numbered(text(c['source'])))
+        lost += [p for p in paragraphs if words(p) and words(re.sub(r'^(?:# .*\n?|> )', '', p, flags=re.M)) not in there]
+    assert not lost, f'{len(lost)} paragraphs are lost, the first: {lost[0][:200]}'
+
+@each
+def test_every_equation_number_is_on_the_page(nb):
+    tags = [t for c in cells_of(nb) if c['cell_type'] == 'markdown' for t in re.findall(r'\\tag\*?\{([^}]*)\}', text(c['source']))]
+    shown = '\n'.join(text(c['source']) for c in page(nb)['cells'] if c['cell_type'] == 'markdown')
+    assert '\\tag' not in shown
+    assert not [t for t in tags if rf'\text{{({t})}}' not in shown]
+
+LOADS = re.compile(r'<(?:script|link|img|iframe|source|embed|object)\b[^>]*?(?:src|href|data)=["\']?(?:https?:)?//|@import|url\(["\']?https?:|!\[[^\]]*\]\(https?:', re.I)
+
+@each
+def test_nothing_loads_from_another_host(nb):
+    found = []
+    for c in page(nb)['cells']:
+        shown = [text(c['source'])] if c['cell_type'] == 'markdown' else []
+        for o in c.get('outputs', []):
+            data = o.get('data', {})
+            found += [k for k in data if k in ('text/html', 'text/javascript') or k.startswith('application/')]    # for these Quarto loads scripts
+            shown += [text(v) for k, v in data.items() if k.startswith('text/')]
+        found += [m for x in shown for m in LOADS.findall(x)] + [x[:80] for x in shown if '<script' in x]
+    assert not found
+
+def test_the_theme_loads_no_font():
+    theme = site['format']['html']['theme']
+    assert all('site.scss' in theme[k] for k in ('light', 'dark'))
+    style = (ROOT/'site.scss').read_text(encoding='utf-8')
+    assert re.search(r'^\$web-font-path: *false;', style, re.M) and 'http' not in style and site['format']['html']['html-math-method'] == 'mathml'
+
+@each
+def test_code_is_folded(nb):
+    "Source and checks are never open, and neither is the code of a figure."
+    open_cells = []
+    for c in page(nb)['cells']:
+        source = text(c['source'])
+        if c['cell_type'] != 'code' or re.search(r'^#\| *(?:echo: *false|code-fold: *true)', source, re.M): continue
+        figure = any(k.startswith('image/') for o in c.get('outputs', []) for k in o.get('data', {}))
+        if figure or re.search(r'^assert\b', source, re.M) or 'Exported source' in source: open_cells.append(source[:100])
+    assert not open_cells
+
+@each
+def test_signatures_are_clean(nb):
+    shown = [text(o['data']['text/markdown']) for c in page(nb)['cells'] for o in c.get('outputs', []) if 'text/markdown' in o.get('data', {})]
+    assert not [x[:200] for x in shown for code in re.findall(r'```python\n.*?\n```', x, re.S) if re.search(r'\]\((?:https?:|/|\w+\.)', code)]
+    assert not [x[:200] for x in shown if 'Call self as a function' in x]
+    headings = [h for x in shown for h in re.findall(r'^#{2,} +(\S+)$', x, re.M)]
+    assert len(headings) == len(set(headings)), 'a signature is shown twice'
+
+@each
+def test_images_have_alt_text(nb):
+    without = []
+    for c in page(nb)['cells']:
+        if c['cell_type'] == 'markdown': without += re.findall(r'!\[\]\([^)]*\)', text(c['source']))
+        elif any(k.startswith('image/') for o in c.get('outputs', []) for k in o.get('data', {})):
+            if not re.search(r'^#\| *fig-(?:alt|cap): *\S.{10}', text(c['source']), re.M): without.append(text(c['source'])[-120:])
+    assert not without
+
+@each
+def test_no_cell_of_a_table_is_cut(nb):
+    cut = [x for c in page(nb)['cells'] for o in c.get('outputs', [])
+           for x in re.findall(r'<t[dh][^>]*>([^<]*\w\.\.\.)</t[dh]>', text(o.get('data', {}).get('text/markdown', '')))]
+    assert not cut
+
+def test_the_filters_parts_do_what_they_say():
+    "On made-up cells, so that each of the checks above is known to be able to fail."
+    nb = {'cells': [{'cell_type': 'markdown', 'id': 'a', 'metadata': {}, 'source': '# Title\n> One line.\n\nThe opening.'}]}
+    split_title(nb)
+    assert [c['source'] for c in nb['cells']] == ['# Title\n> One line.', 'The opening.']
+    assert numbered(r'x = 1 \tag{7a}') == r'x = 1 \qquad\text{(7a)}'
+    signature = plain_signature('### f\n\n```python\ndef f(\n    ds:[`Dataset`](01_data.html#dataset)\n):\n```\n\n*Call self as a function.*')
+    assert 'ds:Dataset\n' in signature and 'Call self' not in signature
+    table = own_table('<style scoped>x</style><script src="https://cdn/x.js"></script><table border="1" class="dataframe"></table>')
+    assert '{=html}' in table and 'cdn' not in table and 'style' not in table and not LOADS.search(table)
+    assert LOADS.search('<script src="https://cdn/x.js">') and LOADS.search('<link href="//fonts/x.css">') and not LOADS.search('<a href="https://x.org">')
+    widget = page_output({'output_type': 'display_data', 'data': {'application/vnd.jupyter.widget-view+json': {}, 'text/plain': 'VBox()'}})
+    assert list(widget['data']) == ['text/markdown']
+    picture = [{'output_type': 'display_data', 'data': {'image/png': 'x'}}]
+    assert fold('assert x == 1\n', []) == 'Checks' and fold('plt.plot(x)', picture) == 'Code of the figure' and fold('x = 1', []) is None
+    assert fold('y = f(x)\nassert y\ny', [{'output_type': 'execute_result', 'data': {'text/plain': '1'}}]) == 'Code, with checks'
+
 @each
 def test_links(nb):
     md, dead = re.sub(r'`[^`\n]*`', '', prose(nb)), []
@@ -97,5 +192,8 @@ def test_render(tmp_path):
     env = {**os.environ, 'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'}
     res = subprocess.run(['quarto', 'render'], cwd=tmp_path/'site', env=env, capture_output=True, text=True)
     assert res.returncode == 0, res.stderr[-5000:]
-    missing = [nb.stem for nb in notebooks if not (tmp_path/'site'/'_docs'/'nbs'/f'{nb.stem}.html').exists()]
+    made = {nb: tmp_path/'site'/'_docs'/'nbs'/f'{nb.stem}.html' for nb in notebooks}
+    missing = [nb.stem for nb, path in made.items() if not path.exists()]
     assert not missing
+    foreign = {nb.stem: hosts for nb, path in made.items() if (hosts := LOADS.findall(path.read_text(encoding='utf-8')))}
+    assert not foreign

@@ -29,7 +29,9 @@ def summary(fig)->list: # an entry for each axes
     return out
 
 def summarise_figures(dpi=None):
-    "Let every figure that IPython shows carry its summary in the metadata of its output."
+    "Let every figure that IPython shows carry its summary in the metadata of its output, and no cell of a table be cut."
+    import pandas as pd
+    pd.set_option("display.max_colwidth", None)
     import matplotlib.pyplot                           # noqa: F401, makes the inline backend register its formats first
     from IPython import get_ipython
     from IPython.core import pylabtools
