@@ -19,11 +19,11 @@ ROOT = Path(__file__).parent.parent
 PLOTTED = "plotted"                # key of the metadata of an output
 
 # Runs in the notebook's kernel before its first cell.
-SUMMARIES = '''
+BEFORE = '''
 import sys
 sys.path.insert(0, {tools!r})
 import refresh_kernel
-refresh_kernel.summarise_figures({dpi!r})
+refresh_kernel.prepare()
 del sys.path[0], sys, refresh_kernel
 '''
 # What may differ between two executions of the same code.
@@ -101,14 +101,14 @@ def difference(old, new):
 
 def flags(cell): return re.findall(r"^#\| *([\w-]+) *$", cell.source, re.M) if cell.cell_type == "code" else []
 
-def execute(path, slow=False, timeout=3600, dpi=None):
+def execute(path, slow=False, timeout=3600):
     "A notebook with fresh outputs; cells marked slow or cuda keep what they have unless `slow`."
     nb = nbformat.read(path, as_version=4)
     skip = {"cuda"} if slow else {"cuda", "slow"}
     run = copy.deepcopy(nb)
     kept = [i for i, c in enumerate(nb.cells) if not (c.cell_type == "code" and skip & set(flags(c)))]
     for name in ("MPLBACKEND", "IN_TEST"): os.environ.pop(name, None)      # figures are to be shown as in JupyterLab
-    first = nbformat.v4.new_code_cell(SUMMARIES.format(tools=str(ROOT/"tools"), dpi=dpi))
+    first = nbformat.v4.new_code_cell(BEFORE.format(tools=str(ROOT/"tools")))
     run.cells = [first, *(run.cells[i] for i in kept)]
     ExecutePreprocessor(timeout=timeout, kernel_name="python3").preprocess(run, {"metadata": {"path": str(path.parent)}})
     for i, c in zip(kept, run.cells[1:]):

@@ -28,8 +28,8 @@ def summary(fig)->list: # an entry for each axes
         out.append(here)
     return out
 
-def summarise_figures(dpi=None):
-    "Let every figure that IPython shows carry its summary in the metadata of its output, and no cell of a table be cut."
+def prepare():
+    "Every figure that IPython shows has 200 dpi and its summary in the metadata of its output; no cell of a table is cut."
     import pandas as pd
     pd.set_option("display.max_colwidth", None)
     import matplotlib.pyplot                           # noqa: F401, makes the inline backend register its formats first
@@ -56,4 +56,4 @@ def summarise_figures(dpi=None):
     pylabtools.select_figure_formats = select
     import matplotlib_inline.backend_inline as inline
     if hasattr(inline, "select_figure_formats"): inline.select_figure_formats = select
-    wrap()
+    select(shell, {"retina"})
