@@ -671,6 +671,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                         'seqrec_nb.models.views.spread': ('views.html#spread', 'seqrec_nb/models/views.py'),
                                         'seqrec_nb.models.views.whole': ('views.html#whole', 'seqrec_nb/models/views.py')},
             'seqrec_nb.pictures.atsrec': { 'seqrec_nb.pictures.atsrec.calls': ('atsrec.html#calls', 'seqrec_nb/pictures/atsrec.py'),
+                                           'seqrec_nb.pictures.atsrec.name_dataset': ( 'atsrec.html#name_dataset',
+                                                                                       'seqrec_nb/pictures/atsrec.py'),
                                            'seqrec_nb.pictures.atsrec.noise_and_plane': ( 'atsrec.html#noise_and_plane',
                                                                                           'seqrec_nb/pictures/atsrec.py'),
                                            'seqrec_nb.pictures.atsrec.planes': ('atsrec.html#planes', 'seqrec_nb/pictures/atsrec.py'),

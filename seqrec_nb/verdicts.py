@@ -9,6 +9,7 @@ __all__ = ['HELD', 'FAILED', 'OPEN', 'LEAST', 'SEEDS', 'PATIENCE', 'KINDS', 'see
 
 # %% ../nbs/19_verdicts.ipynb #v002
 import math
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,9 +79,15 @@ def because(verdict:"Verdict")->str: # such as "seeds, trials, patience"
     return ", ".join(dict.fromkeys(next((kind for text, kind in KINDS.items() if text in w), w) for w in verdict.why))
 
 def reasons(verdicts:list)->str: # Markdown
-    "What leaves some of these verdicts undecided, each reason once; empty where nothing does."
-    found = dict.fromkeys(w for v in verdicts for w in v.why)
-    return f"Whatever the figures say, undecided because of: {'; '.join(found)}." if found else ""
+    "What leaves some of these verdicts undecided, each reason once, with the systems it holds for; empty where nothing does."
+    whose = {}                                                        # reason -> systems
+    for w in dict.fromkeys(w for v in verdicts for w in v.why):
+        few, systems = re.fullmatch(r"(fewer than \d+ seeds) of (.+)", w), w.rpartition(": ")
+        if few: whose.setdefault(few[1], {}).update(dict.fromkeys(few[2].split(" and ")))
+        elif systems[0] and not w.startswith("settings"): whose.setdefault(systems[2], {})[systems[0]] = None
+        else: whose.setdefault(w, {})
+    said = [reason + (f" ({', '.join(names)})" if names else "") for reason, names in whose.items()]
+    return f"Whatever the figures say, undecided because of: {'; '.join(said)}." if said else ""
 
 def decide(
     estimate:Estimate,
@@ -200,7 +207,7 @@ def all_hold(verdicts:list[Verdict])->Verdict:
 
 def among_best(runs:dict[str, list[Run]], name:str, metric:str="NDCG@10", **kw)->Verdict: # setting -> its runs
     "The verdict on: this setting is at the top, none of the others better by 2% or more."
-    return all_hold([no_worse(runs[name], r, metric, by=LEAST, **kw) for n, r in runs.items() if n != name])
+    return all_hold([no_worse(runs[name], r, metric, by=LEAST, names=(name, n), **kw) for n, r in runs.items() if n != name])
 
 # %% ../nbs/19_verdicts.ipynb #v029
 def rank_correlation(x, y, over:str="")->Estimate: # [n] each
