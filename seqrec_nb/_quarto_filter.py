@@ -87,6 +87,19 @@ def fold(source, outputs):
     if any(k.startswith('image/') for o in outputs for k in o.get('data', {})): return 'Code of the figure'
     return 'Code, with checks' if any(checks) else None
 
+def described(cell, heading):
+    "A figure without alt text of its own is described by its section and by what its axes say"
+    source, outputs = joined(cell['source']), cell.get('outputs', [])
+    images = [o for o in outputs if any(k.startswith('image/') for k in o.get('data', {}))]
+    if not images or re.search(r'^#\| *fig-(?:alt|cap):', source, re.M): return
+    axes = [a for o in images for m in o.get('metadata', {}).values() if isinstance(m, dict) for a in m.get('plotted', [])]
+    said = []
+    for a in axes:
+        against = ' against '.join(x for x in (a.get('y'), a.get('x')) if x)
+        said += [x for x in (a.get('title'), against) if x]
+    text = f"Figure in the section {heading}" + (f": {'; '.join(dict.fromkeys(said))}" if said else '')
+    cell['source'] = f'#| fig-alt: {json.dumps(text[:300], ensure_ascii=False)}\n{source}'
+
 def fold_code(cell):
     "Source, checks and drawing code stand folded; what they give stays open"
     source, outputs = joined(cell['source']), cell.get('outputs', [])
@@ -119,11 +132,17 @@ def filter_text(text):
     if front.cell_type == 'raw': front.source = re.sub(r'^output-file:.*\n', '', front.source, flags=re.M)
     nb.metadata.pop('widgets', None)  # a widget does nothing on a page without a kernel
     page = json.loads(nb2str(nb))
+    heading = 'at the top'
     for c in page['cells']:
-        if c['cell_type'] == 'markdown': c['source'] = numbered(joined(c['source']))
+        if c['cell_type'] == 'markdown':
+            c['source'] = numbered(joined(c['source']))
+            heading = next(iter(re.findall(r'^#+ +(.+?) *$', c['source'], re.M)[::-1]), heading)
         if c['cell_type'] != 'code': continue
+        described(c, re.sub(r'\[([^\]]*)\]\([^)]*\)', r'\1', heading).replace('`', ''))
         c['outputs'] = [page_output(o) for o in c.get('outputs', [])]
         fold_code(c)
+    for c in page['cells']:  # a list of lines, as notebooks are stored
+        c['source'] = joined(c['source']).splitlines(keepends=True)
     res = json.dumps(page, indent=1, ensure_ascii=False) + '\n'
     # nbdev links to /base/data.html; the page is made from 01_data.ipynb, and Quarto resolves a link to that
     pages = {_nbpath2html(p).name: p.name for p in nbglob(as_path=True)}
