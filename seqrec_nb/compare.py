@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['SMALLER', 'LOSS_OF', 'reported', 'smaller', 'baselines', 'controls', 'stored', 'make', 'beside', 'made_how',
-           'comparison_table', 'claim', 'seeds_apart', 'trials', 'variants', 'which_differ']
+           'comparison_table', 'claim', 'seeds_apart', 'trials', 'variants', 'which_differ', 'settings_tried',
+           'headline']
 
 # %% ../nbs/29_baselines.ipynb #c002
 import inspect
@@ -27,7 +28,7 @@ from .models.recurrent import GRU4REC, NARM, gru4rec, narm
 from .models.sasrec import SASREC, SMALL, sasrec, sasrec_pop
 from .models.views import CL4SREC, COSEREC, DUOREC, cl4srec, coserec, duorec
 from .runs import Run, address, find_runs, published_dir, run, usual_len
-from .verdicts import better, reasons, waited
+from .verdicts import better, reasons, relative_difference, waited
 
 # %% ../nbs/29_baselines.ipynb #c005
 def reported(
@@ -250,3 +251,38 @@ def which_differ(
     order = sorted(verdicts.items(), key=lambda x: -x[1].estimate.value)
     head = f"By how much the whole method's {metric} is above that of each variant, and whether the part helps:"
     return "\n".join([head, "", *(line(n, v) for n, v in order), "", reasons(verdicts.values())])
+
+# %% ../nbs/29_baselines.ipynb #c039h
+def settings_tried(
+    method,
+    parts:tuple=(),          # weights; a run without one of them is an ablation
+    dataset:str="beauty",
+    folder=None,             # default: the published runs
+    **which,                 # as for `find_runs`
+)->int:
+    "How many different settings of a method are stored, not counting seeds, repetitions and ablations."
+    usual = {n: p.default for n, p in list(inspect.signature(method).parameters.items())[1:]}
+    aside = ("epochs", "patience", "spare_held_out")
+    def setting(run): # a text; a setting that a run does not name had its default
+        taken = {k: run.settings.get(k, v) for k, v in usual.items()}
+        taken |= {k: v for k, v in run.about["protocol"].items() if k not in aside}
+        return str(sorted((k, address(v) if callable(v) else v) for k, v in taken.items()))
+    runs = find_runs(folder or published_dir(), dataset=dataset, method=method.__qualname__, **which)
+    return len({setting(r) for r in runs if all(r.settings.get(p) for p in parts)})
+
+def headline(
+    claimed:str,             # a sentence without its stop, such as "The paper holds that GenNi is better than SASRec"
+    calls:dict[str, dict],   # name -> arguments of `run`: the method, and what it is held against
+    tried:tuple[int, int],   # settings of each, from `settings_tried`
+    metric:tuple=("NDCG@10", "HR@10"), # the first one judges
+    dataset:str="beauty",
+)->str:                      # Markdown
+    "What a paper holds of its method against another one, and the verdict of the stored runs."
+    runs = {n: stored(c, dataset) for n, c in calls.items()}
+    missing = [f"`{command(calls[n], dataset)}`" for n, r in runs.items() if not r]
+    said = f"{claimed}. Here, on {dataset.title()}"
+    if missing:
+        return f"{said}: **not run yet**; {' and '.join(missing)}."
+    v = better(*runs.values(), metric[0], tried=tried, names=tuple(runs))
+    return f"{said}, by {metric[0]}: {v}. {metric[1]}: {relative_difference(*runs.values(), metric[1])}."
+
