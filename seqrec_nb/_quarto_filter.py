@@ -108,6 +108,10 @@ def fold_code(cell):
     source = re.sub(r'^#\| code-(?:fold|summary):.*\n', '', source, flags=re.M)
     cell['source'] = f'#| code-fold: true\n#| code-summary: "{summary}"\n{source}'
 
+def one_link(text):
+    "Without nbdev's link to a name inside of a link that the page has itself"
+    return re.sub(r'(?<!!)\[([^][]*)\[(`[^`]+`)\]\([^)]*\)([^][]*)\]\(', r'[\1\2\3](', text)
+
 def filter_text(text):
     "The notebook in `text`, JSON, as Quarto shall see it"
     from execnb.nbio import dict2nb, nb2str
@@ -135,7 +139,7 @@ def filter_text(text):
     heading = 'at the top'
     for c in page['cells']:
         if c['cell_type'] == 'markdown':
-            c['source'] = numbered(joined(c['source']))
+            c['source'] = one_link(numbered(joined(c['source'])))
             heading = next(iter(re.findall(r'^#+ +(.+?) *$', c['source'], re.M)[::-1]), heading)
         if c['cell_type'] != 'code': continue
         described(c, re.sub(r'\[([^\]]*)\]\([^)]*\)', r'\1', heading).replace('`', ''))

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from nbdev.config import get_config
 from nbdev.doclinks import nbglob
-from seqrec_nb._quarto_filter import filter_text, fold, numbered, own_table, page_output, plain_signature, split_title
+from seqrec_nb._quarto_filter import filter_text, fold, numbered, one_link, own_table, page_output, plain_signature, split_title
 
 ROOT = Path(__file__).parent.parent
 site = yaml.safe_load((ROOT/'_quarto.yml').read_text(encoding='utf-8'))
@@ -151,6 +151,7 @@ def test_no_cell_of_a_table_is_cut(nb):
     assert not cut
 
 def test_the_filters_parts_do_what_they_say():
+    assert one_link("the losses' [own [`bce`](a.html)](05.ipynb) and [`x`](b)") == "the losses' [own `bce`](05.ipynb) and [`x`](b)"
     "On made-up cells, so that each of the checks above is known to be able to fail."
     nb = {'cells': [{'cell_type': 'markdown', 'id': 'a', 'metadata': {}, 'source': '# Title\n> One line.\n\nThe opening.'}]}
     split_title(nb)
