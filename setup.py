@@ -1,4 +1,5 @@
 "Everything that can be set is in settings.ini."
+
 from configparser import ConfigParser
 from pathlib import Path
 

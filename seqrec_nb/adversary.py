@@ -18,144 +18,205 @@ from .batches import register
 
 # %% ../nbs/08_adversary.ipynb #c005
 class _Reverse(torch.autograd.Function):
-    generate_vmap_rule = True                    # with setup_context: what torch.func needs
+    generate_vmap_rule = True  # with setup_context: what torch.func needs
+
     @staticmethod
-    def forward(x, scale): return x.view_as(x)
+    def forward(x, scale):
+        return x.view_as(x)
+
     @staticmethod
-    def setup_context(ctx, inputs, output): ctx.scale = inputs[1]
+    def setup_context(ctx, inputs, output):
+        ctx.scale = inputs[1]
+
     @staticmethod
-    def backward(ctx, g): return -ctx.scale * g, None
+    def backward(ctx, g):
+        return -ctx.scale * g, None
+
 
 def reverse(
-    x:Tensor,         # of any shape
-    scale:float=1.,   # how strongly; 0 cuts the gradient, -1 lets it through unchanged
-)->Tensor:            # the same numbers
+    x: Tensor,  # of any shape
+    scale: float = 1.0,  # how strongly; 0 cuts the gradient, -1 lets it through unchanged
+) -> Tensor:  # the same numbers
     "Gradient reversal: the identity, whose gradient comes back times `-scale`."
     return _Reverse.apply(x, scale)
 
 # %% ../nbs/08_adversary.ipynb #c010
 def adversarial_loss(
-    classifier:nn.Module, # [M,D] -> [M,C]
-    h:Tensor,             # [M,D] vectors that should not give the class away
-    label:Tensor,         # [M] class, 0..C-1
-    scale:float=1.,       # of the reversed gradient; -1: no reversal, encoder and classifier work together
-)->Tensor:                # scalar, mean over the M; 0 if there are none
-    "Cross-entropy of a classifier behind gradient reversal (Ganin et al. 2016). Raises `ValueError` for unequal numbers of vectors and labels."
-    if len(h) != len(label): raise ValueError(f"{len(h)} vectors but {len(label)} labels: one each (two views make twice as many of both)")
+    classifier: nn.Module,  # [M,D] -> [M,C]
+    h: Tensor,  # [M,D] vectors that should not give the class away
+    label: Tensor,  # [M] class, 0..C-1
+    scale: float = 1.0,  # of the reversed gradient; -1: no reversal, encoder and classifier work together
+) -> Tensor:  # scalar, mean over the M; 0 if there are none
+    """Cross-entropy of a classifier behind gradient reversal (Ganin et al. 2016). Raises `ValueError` for
+    unequal numbers of vectors and labels.
+    """
+    if len(h) != len(label):
+        raise ValueError(
+            f"{len(h)} vectors but {len(label)} labels: one each (two views make twice as many of both)"
+        )
     return F.cross_entropy(classifier(reverse(h, scale)), label.long(), reduction="sum") / max(len(h), 1)
 
+
 def discriminator(
-    dim:int,              # D, width of what it looks at
-    classes:int,          # C
-    hidden:int|None=None, # width of the hidden layer; default: D
-)->nn.Sequential:         # [M,D] -> [M,C]
+    dim: int,  # D, width of what it looks at
+    classes: int,  # C
+    hidden: int | None = None,  # width of the hidden layer; default: D
+) -> nn.Sequential:  # [M,D] -> [M,C]
     "A classifier with one hidden layer of ReLUs."
     hidden = hidden or dim
     return nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, classes))
 
 # %% ../nbs/08_adversary.ipynb #c019
 def stability_loss(
-    classifier:nn.Module,        # [M,2D] -> [M,C], such as `discriminator(2 * D, 2)`
-    h:Tensor,                    # [B,D] a view of each user
-    again:Tensor,                # [B,D] the same operator applied once more
-    other:Tensor|None=None,      # [B,D] the view by another operator: tell same (1) from different (0)
-    operator:Tensor|None=None,   # [B] which operator made `h`: name it instead
-    scale:float=1.,              # of the reversed gradient
-)->Tensor:                       # scalar, mean over pairs
-    "SparseEnNet's stability discriminator (Eq. 9), in three readings. Raises `ValueError` for `other` and `operator` at once."
-    if other is not None and operator is not None: raise ValueError("other= and operator= are two readings of the equation: give one of them")
+    classifier: nn.Module,  # [M,2D] -> [M,C], such as `discriminator(2 * D, 2)`
+    h: Tensor,  # [B,D] a view of each user
+    again: Tensor,  # [B,D] the same operator applied once more
+    other: Tensor | None = None,  # [B,D] the view by another operator: tell same (1) from different (0)
+    operator: Tensor | None = None,  # [B] which operator made `h`: name it instead
+    scale: float = 1.0,  # of the reversed gradient
+) -> Tensor:  # scalar, mean over pairs
+    """SparseEnNet's stability discriminator (Eq. 9), in three readings. Raises `ValueError` for `other` and
+    `operator` at once.
+    """
+    if other is not None and operator is not None:
+        raise ValueError("other= and operator= are two readings of the equation: give one of them")
     pairs, label = torch.cat([h, again], 1), torch.ones_like(h[:, 0], dtype=torch.long)
-    if operator is not None: label = operator
-    if other is not None: pairs, label = torch.cat([pairs, torch.cat([other, h], 1)]), torch.cat([label, torch.zeros_like(label)])
+    if operator is not None:
+        label = operator
+    if other is not None:
+        pairs, label = (
+            torch.cat([pairs, torch.cat([other, h], 1)]),
+            torch.cat([label, torch.zeros_like(label)]),
+        )
     return adversarial_loss(classifier, pairs, label, scale)
 
 # %% ../nbs/08_adversary.ipynb #c024
 def longest(
-    length:Tensor,       # [U] items of each user
-    share:float=.2,      # of the users
-    ties:str="first",    # of those at the border take the 'first' ones, so that exactly ceil(share U) are head; 'none' (length > percentile); or 'all' (>=)
-)->Tensor:               # [U] bool, True: head
-    "Who belongs to the head: the users with the longest histories. Raises `ValueError` for a share outside 0 to 1 and for other `ties`."
-    if not 0 <= share <= 1: raise ValueError(f"share={share}: a share of the users, from 0 to 1")
-    if ties not in ("first", "none", "all"): raise ValueError(f"ties={ties!r}: 'first', 'none' or 'all'")
+    length: Tensor,  # [U] items of each user
+    share: float = 0.2,  # of the users
+    # of those at the border take the 'first' ones, so that exactly ceil(share U) are head; 'none' (length >
+    # percentile); or 'all' (>=)
+    ties: str = "first",
+) -> Tensor:  # [U] bool, True: head
+    """Who belongs to the head: the users with the longest histories. Raises `ValueError` for a share outside
+    0 to 1 and for other `ties`.
+    """
+    if not 0 <= share <= 1:
+        raise ValueError(f"share={share}: a share of the users, from 0 to 1")
+    if ties not in ("first", "none", "all"):
+        raise ValueError(f"ties={ties!r}: 'first', 'none' or 'all'")
     head = torch.zeros_like(length, dtype=torch.bool)
     if ties == "first" or not len(length):
-        head[length.argsort(descending=True, stable=True)[:math.ceil(round(share * len(length), 6))]] = True
+        head[length.argsort(descending=True, stable=True)[: math.ceil(round(share * len(length), 6))]] = True
         return head
     border = length.double().quantile(1 - share)
     return length > border if ties == "none" else length >= border
 
 # %% ../nbs/08_adversary.ipynb #c028
-def _into_ball(delta:Tensor, eps:float)->Tensor: # projected to a Frobenius norm of at most eps
+def _into_ball(delta: Tensor, eps: float) -> Tensor:  # projected to a Frobenius norm of at most eps
     return delta * (eps / delta.norm().clamp_min(eps)) if eps > 0 else torch.zeros_like(delta)
+
 
 @register
 @dataclass(frozen=True)
 class PGD:
     "ATSRec's projected gradient steps, with one norm over the whole table."
-    eps:float=1.      # largest Frobenius norm of the perturbation
-    eta:float=.3      # length of a step
-    steps:int=5       # K: forward and backward passes at the perturbed table
-    weight:float=1.   # of the loss at the perturbed table
-    def __call__(self, delta:Tensor, g:Tensor)->Tensor: # [V,D] so far, [V,D] gradient there -> [V,D]
+
+    eps: float = 1.0  # largest Frobenius norm of the perturbation
+    eta: float = 0.3  # length of a step
+    steps: int = 5  # K: forward and backward passes at the perturbed table
+    weight: float = 1.0  # of the loss at the perturbed table
+
+    def __call__(self, delta: Tensor, g: Tensor) -> Tensor:  # [V,D] so far, [V,D] gradient there -> [V,D]
         return _into_ball(delta + self.eta * F.normalize(g, dim=(0, 1)), self.eps)
+
 
 @register
 @dataclass(frozen=True)
 class FGM:
     "One step of Frobenius norm eps along the gradient (Miyato et al. 2017)."
-    eps:float=.1      # Frobenius norm of the perturbation
-    weight:float=1.
+
+    eps: float = 0.1  # Frobenius norm of the perturbation
+    weight: float = 1.0
     steps = 1
-    def __call__(self, delta, g): return self.eps * F.normalize(g, dim=(0, 1))
+
+    def __call__(self, delta, g):
+        return self.eps * F.normalize(g, dim=(0, 1))
+
 
 @register
 @dataclass(frozen=True)
 class FGSM:
     "Every number of the table by eps in the direction of its gradient (Goodfellow et al. 2015)."
-    eps:float=.1      # how far each number moves
-    weight:float=1.
+
+    eps: float = 0.1  # how far each number moves
+    weight: float = 1.0
     steps = 1
-    def __call__(self, delta, g): return self.eps * g.sign()
+
+    def __call__(self, delta, g):
+        return self.eps * g.sign()
+
 
 @register
 @dataclass(frozen=True)
 class FreeAT:
     "Steps along the sign of the gradient, projected as PGD's."
-    eps:float=1.      # largest Frobenius norm of the perturbation
-    eta:float=.1      # how far a step moves each number
-    steps:int=4
-    weight:float=1.
-    def __call__(self, delta, g): return _into_ball(delta + self.eta * g.sign(), self.eps)
+
+    eps: float = 1.0  # largest Frobenius norm of the perturbation
+    eta: float = 0.1  # how far a step moves each number
+    steps: int = 4
+    weight: float = 1.0
+
+    def __call__(self, delta, g):
+        return _into_ball(delta + self.eta * g.sign(), self.eps)
+
 
 @register
 @dataclass(frozen=True)
 class APR:
     "Every row of the table by a vector of length eps along its own gradient (He et al. 2018)."
-    eps:float=.5      # norm of each row of the perturbation
-    weight:float=1.   # their lambda
+
+    eps: float = 0.5  # norm of each row of the perturbation
+    weight: float = 1.0  # their lambda
     steps = 1
-    def __call__(self, delta, g): return self.eps * F.normalize(g, dim=1)
+
+    def __call__(self, delta, g):
+        return self.eps * F.normalize(g, dim=1)
 
 # %% ../nbs/08_adversary.ipynb #c033
 def attack(
-    table:nn.Parameter,  # [V,D] item embeddings; `.grad` is the gradient where they are
-    loss,                # () -> scalar; called once for each step, with the table perturbed
-    perturb=PGD(),       # (delta, gradient) -> delta, with `steps` and `weight`
-)->tuple[Tensor, Tensor]: # [V,D] the last perturbation; the loss there
-    "Add to every `.grad` the gradient of the loss at a table perturbed to raise it; the table is as before. Raises `ValueError` for a table that is computed or has no gradient, and for no steps."
-    if not table.is_leaf: raise ValueError("the table is computed from other parameters, so it cannot be moved: give the parameter itself (an encoder's `table()` must return it)")
-    if table.grad is None: raise ValueError("the table has no gradient to follow: call backward() on the loss first, and see that the loss uses the table")
-    if perturb.steps < 1: raise ValueError(f"steps={perturb.steps}: at least one; for none, leave the attack out")
+    table: nn.Parameter,  # [V,D] item embeddings; `.grad` is the gradient where they are
+    loss,  # () -> scalar; called once for each step, with the table perturbed
+    perturb=PGD(),  # (delta, gradient) -> delta, with `steps` and `weight`
+) -> tuple[Tensor, Tensor]:  # [V,D] the last perturbation; the loss there
+    """Add to every `.grad` the gradient of the loss at a table perturbed to raise it; the table is as before.
+    Raises `ValueError` for a table that is computed or has no gradient, and for no steps.
+    """
+    if not table.is_leaf:
+        raise ValueError(
+            "the table is computed from other parameters, so it cannot be moved: give the parameter itself"
+            " (an encoder's `table()` must return it)"
+        )
+    if table.grad is None:
+        raise ValueError(
+            "the table has no gradient to follow: call backward() on the loss first, and see that the loss"
+            " uses the table"
+        )
+    if perturb.steps < 1:
+        raise ValueError(f"steps={perturb.steps}: at least one; for none, leave the attack out")
     clean, delta, g = table.detach().clone(), torch.zeros_like(table), table.grad.detach()
     try:
         for left in reversed(range(perturb.steps)):
             with torch.no_grad():
-                delta = perturb(delta, torch.where(g.isfinite().all(), g, 0))    # a spoilt gradient points nowhere
+                # a spoilt gradient points nowhere
+                delta = perturb(delta, torch.where(g.isfinite().all(), g, 0))
                 table.copy_(clean + delta)
             value = loss()
-            if left: g, = torch.autograd.grad(value, table)
-            else: (perturb.weight * value).backward()
+            if left:
+                (g,) = torch.autograd.grad(value, table)
+            else:
+                (perturb.weight * value).backward()
     finally:
-        with torch.no_grad(): table.copy_(clean)
+        with torch.no_grad():
+            table.copy_(clean)
     return delta, value.detach()

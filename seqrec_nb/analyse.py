@@ -23,119 +23,206 @@ from .train import Objective, Training
 
 # %% ../nbs/13_analyse.ipynb #c005
 def uniformity(
-    x:Tensor,                 # [N,D]
-    weight:Tensor|None=None,  # [N] how much each counts, such as training counts; None: all alike
-    squared:bool=True,        # False: the distance itself, as in DuoRec's helper
-    normalise:bool=True,      # False: the vectors as they are, as there
-    t:float=2.,
-    chunk:int=1024,           # rows at a time: N x N distances never stand in memory at once
-)->float:                     # the lower, the more uniform; at most 0
-    "Logarithm of the mean Gaussian potential over all pairs (Wang and Isola 2020). Raises `ValueError` for fewer than two vectors that count, or one that is not finite."
-    if len(x) < 2: raise ValueError(f"{len(x)} vectors: uniformity is of pairs")
-    if not torch.isfinite(x).all(): raise ValueError("some vectors are not finite")
+    x: Tensor,  # [N,D]
+    weight: Tensor | None = None,  # [N] how much each counts, such as training counts; None: all alike
+    squared: bool = True,  # False: the distance itself, as in DuoRec's helper
+    normalise: bool = True,  # False: the vectors as they are, as there
+    t: float = 2.0,
+    chunk: int = 1024,  # rows at a time: N x N distances never stand in memory at once
+) -> float:  # the lower, the more uniform; at most 0
+    """Logarithm of the mean Gaussian potential over all pairs (Wang and Isola 2020). Raises `ValueError` for
+    fewer than two vectors that count, or one that is not finite.
+    """
+    if len(x) < 2:
+        raise ValueError(f"{len(x)} vectors: uniformity is of pairs")
+    if not torch.isfinite(x).all():
+        raise ValueError("some vectors are not finite")
     x = F.normalize(x.double(), dim=1) if normalise else x.double()
     w = torch.ones(len(x), dtype=torch.double, device=x.device) if weight is None else weight.double()
-    if (w != 0).sum() < 2: raise ValueError("fewer than two vectors have a weight other than 0: uniformity is of pairs")
+    if (w != 0).sum() < 2:
+        raise ValueError("fewer than two vectors have a weight other than 0: uniformity is of pairs")
     total = torch.zeros((), dtype=torch.double, device=x.device)
     for i in range(0, len(x), chunk):
-        d = torch.cdist(x[i:i + chunk], x, compute_mode="donot_use_mm_for_euclid_dist")
+        d = torch.cdist(x[i : i + chunk], x, compute_mode="donot_use_mm_for_euclid_dist")
         p = (-t * (d * d if squared else d)).exp()
-        p[torch.arange(len(p), device=x.device), torch.arange(i, i + len(p), device=x.device)] = 0      # no pair with itself
-        total += w[i:i + chunk] @ (p @ w)
+        # no pair with itself
+        p[torch.arange(len(p), device=x.device), torch.arange(i, i + len(p), device=x.device)] = 0
+        total += w[i : i + chunk] @ (p @ w)
     return (total / (w.sum() ** 2 - (w * w).sum())).log().item()
 
+
 def alignment(
-    a:Tensor,              # [B,D] first views
-    b:Tensor,              # [B,D] second views of the same
-    squared:bool=True,     # False: the distance itself, as in DuoRec's helper
-    normalise:bool=True,   # False: the vectors as they are, as there
-)->float:                  # 0 if the views agree
-    "Mean squared distance of two views (Wang and Isola 2020). Raises `ValueError` for views of different shapes, and for none."
-    if a.shape != b.shape: raise ValueError(f"views of shapes {tuple(a.shape)} and {tuple(b.shape)}: one row each for the same things")
-    if not len(a): raise ValueError("there are no views: alignment is a mean over them")
-    if normalise: a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
+    a: Tensor,  # [B,D] first views
+    b: Tensor,  # [B,D] second views of the same
+    squared: bool = True,  # False: the distance itself, as in DuoRec's helper
+    normalise: bool = True,  # False: the vectors as they are, as there
+) -> float:  # 0 if the views agree
+    """Mean squared distance of two views (Wang and Isola 2020). Raises `ValueError` for views of different
+    shapes, and for none.
+    """
+    if a.shape != b.shape:
+        raise ValueError(
+            f"views of shapes {tuple(a.shape)} and {tuple(b.shape)}: one row each for the same things"
+        )
+    if not len(a):
+        raise ValueError("there are no views: alignment is a mean over them")
+    if normalise:
+        a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
     d = (a - b).norm(dim=1)
     return (d * d if squared else d).mean().item()
 
 # %% ../nbs/13_analyse.ipynb #c010
-def spectrum(table:Tensor)->Tensor: # [N+1,D], padding first -> [D], from 1 down
+def spectrum(table: Tensor) -> Tensor:  # [N+1,D], padding first -> [D], from 1 down
     "Singular values of the items' vectors, divided by the largest."
     s = torch.linalg.svdvals(table.detach()[1:].double())
     return s / s[0]
 
-def mean_cosine(table:Tensor)->float: # [N+1,D], padding first; 1: all items in one direction, 0: in all
+
+def mean_cosine(table: Tensor) -> float:  # [N+1,D], padding first; 1: all items in one direction, 0: in all
     "Mean cosine of two different items. Raises `ValueError` for fewer than two."
-    if len(table) < 3: raise ValueError(f"a table of {max(len(table) - 1, 0)} items beside padding: a cosine is of pairs")
+    if len(table) < 3:
+        raise ValueError(f"a table of {max(len(table) - 1, 0)} items beside padding: a cosine is of pairs")
     u = F.normalize(table.detach()[1:].double(), dim=1)
     return ((u.sum(0).square().sum() - len(u)) / (len(u) * (len(u) - 1))).item()
 
 # %% ../nbs/13_analyse.ipynb #c013
 GEOMETRY = ("uniformity", "uniformity, by popularity", "mean cosine", "mean distance", "total variance")
-def item_geometry(objective:Objective, ds:Dataset)->dict[str, Tensor]:
-    "The singular values of the item table (`\"spectrum\"` [D], the largest is 1), and the numbers that `GEOMETRY` names (`\"geometry\"`)."
-    table = objective.encoder.table()[:ds.n_items + 1].detach()
-    count = torch.bincount(training_part(ds).items, minlength=ds.n_items + 1)[1:]
-    return {"spectrum": spectrum(table).float(), "geometry": torch.tensor([uniformity(table[1:]), uniformity(table[1:], count), mean_cosine(table), *extent(table[1:])])}
 
-def extent(x:Tensor)->tuple[float, float]: # [N,D] -> mean distance of two different vectors, sum of the variances of their coordinates
+
+def item_geometry(objective: Objective, ds: Dataset) -> dict[str, Tensor]:
+    """The singular values of the item table (`"spectrum"` [D], the largest is 1), and the numbers that
+    `GEOMETRY` names (`"geometry"`).
+    """
+    table = objective.encoder.table()[: ds.n_items + 1].detach()
+    count = torch.bincount(training_part(ds).items, minlength=ds.n_items + 1)[1:]
+    return {
+        "spectrum": spectrum(table).float(),
+        "geometry": torch.tensor(
+            [uniformity(table[1:]), uniformity(table[1:], count), mean_cosine(table), *extent(table[1:])]
+        ),
+    }
+
+
+# [N,D] -> mean distance of two different vectors, sum of the variances of their coordinates
+def extent(x: Tensor) -> tuple[float, float]:
     "How far a set of vectors reaches. Raises `ValueError` for fewer than two."
-    if len(x) < 2: raise ValueError(f"{len(x)} vectors: a distance is of pairs")
+    if len(x) < 2:
+        raise ValueError(f"{len(x)} vectors: a distance is of pairs")
     x = x.double()
-    total = sum(torch.cdist(x[i:i + 1024], x).sum() for i in range(0, len(x), 1024))   # N x N distances never stand in memory at once
+    # N x N distances never stand in memory at once
+    total = sum(torch.cdist(x[i : i + 1024], x).sum() for i in range(0, len(x), 1024))
     return (total / (len(x) * (len(x) - 1))).item(), x.var(0, correction=0).sum().item()
 
 # %% ../nbs/13_analyse.ipynb #c016
-def pools(ds:Dataset, cold:int=10, frequent:int=30, most:int=2000, seed:int=0)->dict[str, Tensor]: # item numbers
-    "At most `most` items, drawn at random, that occur at most `cold` times, and as many that occur `frequent` times or more; all interactions count."
+# item numbers
+def pools(
+    ds: Dataset, cold: int = 10, frequent: int = 30, most: int = 2000, seed: int = 0
+) -> dict[str, Tensor]:
+    """At most `most` items, drawn at random, that occur at most `cold` times, and as many that occur
+    `frequent` times or more; all interactions count.
+    """
     count = torch.bincount(ds.items, minlength=ds.n_items + 1)[1:]
     g = torch.Generator().manual_seed(seed)
-    def draw(which): i = which.nonzero().squeeze(1); return (i[torch.randperm(len(i), generator=g)[:most]] + 1).sort().values
+
+    def draw(which):
+        i = which.nonzero().squeeze(1)
+        return (i[torch.randperm(len(i), generator=g)[:most]] + 1).sort().values
+
     return {"cold": draw(count <= cold), "frequent": draw(count >= frequent)}
 
-def umap(x:Tensor, neighbours:int=15, seed:int=0)->Tensor: # [S,D] -> [S,2] half precision
+
+def umap(x: Tensor, neighbours: int = 15, seed: int = 0) -> Tensor:  # [S,D] -> [S,2] half precision
     "UMAP coordinates by cosine, centred and scaled to a standard deviation of 1."
     from sklearn.neighbors import NearestNeighbors
     from umap import UMAP
+
     x = F.normalize(x.detach().float(), dim=1).numpy()
     distance, index = NearestNeighbors(n_neighbors=neighbours, metric="cosine").fit(x).kneighbors()
-    index, distance = np.c_[np.arange(len(x)), index[:, :-1]], np.c_[np.zeros(len(x), "f4"), distance[:, :-1]]      # UMAP counts a point as its own first neighbour
+    # UMAP counts a point as its own first neighbour
+    index, distance = np.c_[np.arange(len(x)), index[:, :-1]], np.c_[np.zeros(len(x), "f4"), distance[:, :-1]]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")                                                # it says that new points cannot be added later
-        y = UMAP(n_neighbors=neighbours, metric="cosine", random_state=seed, n_jobs=1, precomputed_knn=(index, distance.astype("f4"))).fit_transform(x)
+        # it says that new points cannot be added later
+        warnings.simplefilter("ignore")
+        y = UMAP(
+            n_neighbors=neighbours,
+            metric="cosine",
+            random_state=seed,
+            n_jobs=1,
+            precomputed_knn=(index, distance.astype("f4")),
+        ).fit_transform(x)
     y = y - y.mean(0)
     return torch.from_numpy(y / y.std()).half()
 
-def item_maps(objective:Objective, ds:Dataset)->dict[str, Tensor]:
-    """Coordinates of two pools and of a sample of 3,000 items over all frequencies, and how far each pool reaches relative to all items (`"condensation"`: mean distance and total variance of the cold, then of the frequent ones)."""
-    E, count, pool = objective.encoder.table()[:ds.n_items + 1].detach(), torch.bincount(ds.items, minlength=ds.n_items + 1), pools(ds)
+
+def item_maps(objective: Objective, ds: Dataset) -> dict[str, Tensor]:
+    """Coordinates of two pools and of a sample of 3,000 items over all frequencies, and how far each pool
+    reaches relative to all items (`"condensation"`: mean distance and total variance of the cold, then of the
+    frequent ones).
+    """
+    E, count, pool = (
+        objective.encoder.table()[: ds.n_items + 1].detach(),
+        torch.bincount(ds.items, minlength=ds.n_items + 1),
+        pools(ds),
+    )
     sample = pools(ds, cold=int(count.max()), most=3000)["cold"]
     whole = extent(E[1:])
-    return {"condensation": torch.tensor([[a / b for a, b in zip(extent(E[i]), whole)] for i in pool.values()]),
-            **{f"{name}.xy": umap(E[i]) for name, i in pool.items()}, "map.xy": umap(E[sample]), **{f"map.{name}": x.short() if x.max() < 2**15 else x.int() for name, x in (("items", sample), ("count", count[sample]))}}
+    return {
+        "condensation": torch.tensor([[a / b for a, b in zip(extent(E[i]), whole)] for i in pool.values()]),
+        **{f"{name}.xy": umap(E[i]) for name, i in pool.items()},
+        "map.xy": umap(E[sample]),
+        **{
+            f"map.{name}": x.short() if x.max() < 2**15 else x.int()
+            for name, x in (("items", sample), ("count", count[sample]))
+        },
+    }
 
 # %% ../nbs/13_analyse.ipynb #c020
-def lengths_in_clusters(cluster:Tensor, length:Tensor, clusters:int, longest:int=60)->Tensor: # [U], [U] -> [K,longest+1] users of each length; the last column: so many items or more
+# [U], [U] -> [K,longest+1] users of each length; the last column: so many items or more
+def lengths_in_clusters(cluster: Tensor, length: Tensor, clusters: int, longest: int = 60) -> Tensor:
     "How many users of each cluster have a history of each length."
-    return torch.zeros(clusters, longest + 1, dtype=torch.long).index_put_((cluster, length.clamp_max(longest)), torch.ones((), dtype=torch.long), accumulate=True)
+    return torch.zeros(clusters, longest + 1, dtype=torch.long).index_put_(
+        (cluster, length.clamp_max(longest)), torch.ones((), dtype=torch.long), accumulate=True
+    )
 
-def head_rates(counts:Tensor, share:float=.2)->Tensor: # [K,T] as of `lengths_in_clusters` -> [clusters that have users]
-    "The share of head users in each cluster; head are the `share` of all users with the longest histories, of those at the limit as large a part of each cluster as it takes (who of them is head is chance). Raises `ValueError` for a share that is none, and where the limit lies beyond the longest length that was counted."
-    if not 0 < share < 1: raise ValueError(f"share={share}: a part of the users between 0 and 1")
+
+# [K,T] as of `lengths_in_clusters` -> [clusters that have users]
+def head_rates(counts: Tensor, share: float = 0.2) -> Tensor:
+    """The share of head users in each cluster; head are the `share` of all users with the longest histories,
+    of those at the limit as large a part of each cluster as it takes (who of them is head is chance). Raises
+    `ValueError` for a share that is none, and where the limit lies beyond the longest length that was
+    counted.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"share={share}: a part of the users between 0 and 1")
     counts = counts.double()
-    users = counts.sum(0).flip(0).cumsum(0).flip(0)                                  # [T] with so many items or more
-    if counts[:, :-1].any() and users[-1] > share * users[0]: raise ValueError(f"the longest {share:.0%} of these users all lie in the last column, 'so many items or more', where who is longer is lost: lengths_in_clusters(..., longest=) above {counts.shape[1] - 1}")
-    part = ((share * users[0] - (users - counts.sum(0))) / counts.sum(0).clamp_min(1)).clamp(0, 1)    # [T] of the users of a length: 0 below the limit, 1 above it
+    # [T] with so many items or more
+    users = counts.sum(0).flip(0).cumsum(0).flip(0)
+    if counts[:, :-1].any() and users[-1] > share * users[0]:
+        raise ValueError(
+            f"the longest {share:.0%} of these users all lie in the last column, 'so many items or more',"
+            f" where who is longer is lost: lengths_in_clusters(..., longest=) above {counts.shape[1] - 1}"
+        )
+    # [T] of the users of a length: 0 below the limit, 1 above it
+    part = ((share * users[0] - (users - counts.sum(0))) / counts.sum(0).clamp_min(1)).clamp(0, 1)
     size = counts.sum(1)
     return ((counts * part).sum(1) / size)[size > 0]
 
 # %% ../nbs/13_analyse.ipynb #c024
 def similarities(
-    objective:Objective,  # with views and a contrast, such as `duorec` or `fenrec`
-    batch:Batch,          # as its `prepare` returns it
-)->dict[str, Tensor]:     # "positive" [2B], "negative" [P] and, where FENRec's loss is in force, "hard" [P]; all 2B views are anchors
-    "Inner products of views with their partners, with the views of rows that have another target, and with these turned towards the anchor. Raises `ValueError` for a method that makes one view of a row, or none."
+    objective: Objective,  # with views and a contrast, such as `duorec` or `fenrec`
+    batch: Batch,  # as its `prepare` returns it
+    # "positive" [2B], "negative" [P] and, where FENRec's loss is in force, "hard" [P]; all 2B views are
+    # anchors
+) -> dict[str, Tensor]:
+    """Inner products of views with their partners, with the views of rows that have another target, and with
+    these turned towards the anchor. Raises `ValueError` for a method that makes one view of a row, or none.
+    """
     views = objective.encode_views(batch)[:2] if hasattr(objective, "encode_views") else ()
-    if len(views) < 2: raise ValueError(f"{type(objective).__name__} makes {len(views)} views of a row, and similarities are of two: give a method such as duorec or fenrec")
+    if len(views) < 2:
+        raise ValueError(
+            f"{type(objective).__name__} makes {len(views)} views of a row, and similarities are of two: give"
+            " a method such as duorec or fenrec"
+        )
     a, b = views
     z, target = torch.cat([a, b]), batch.next.repeat(2)
     other = target[:, None] != target
@@ -143,53 +230,106 @@ def similarities(
     hard = getattr(objective, "is_hard", None)
     return out | ({"hard": enduring_hard(z, objective.fenrec.mix)[other]} if hard and hard() else {})
 
+
 def watch_similarities(
-    training:Training,
-    every:int=5,          # epochs; the first one too
-    points:int=101,       # quantiles from the least to the largest
-    seed:int=0,           # of the batch, the same each time
-)->dict[str, list]:       # "positive", "negative", "hard": quantiles
-    "For `run(..., watch=watch_similarities)`: the distribution of the `similarities` in one training batch, in training mode, as the loss sees them."
-    if training.epoch % every and training.epoch > 1: return {}
+    training: Training,
+    every: int = 5,  # epochs; the first one too
+    points: int = 101,  # quantiles from the least to the largest
+    seed: int = 0,  # of the batch, the same each time
+) -> dict[str, list]:  # "positive", "negative", "hard": quantiles
+    """For `run(..., watch=watch_similarities)`: the distribution of the `similarities` in one training batch,
+    in training mode, as the loss sees them.
+    """
+    if training.epoch % every and training.epoch > 1:
+        return {}
     g = torch.Generator(training.rows.device).manual_seed(seed)
-    rows = training.rows[torch.randperm(len(training.rows), generator=g, device=training.rows.device)[:training.batch_size]]
+    rows = training.rows[
+        torch.randperm(len(training.rows), generator=g, device=training.rows.device)[: training.batch_size]
+    ]
     o = training.objective.train()
     q = torch.linspace(0, 1, points, device=training.rows.device)
-    return {n: [float(f"{v:.4g}") for v in x.double().quantile(q.double()).tolist()] for n, x in similarities(o, o.prepare(rows.batch(), g)).items()}
+    return {
+        n: [float(f"{v:.4g}") for v in x.double().quantile(q.double()).tolist()]
+        for n, x in similarities(o, o.prepare(rows.batch(), g)).items()
+    }
 
 # %% ../nbs/13_analyse.ipynb #c029
-COLOURS = {"SASRec, BCE": "#56B4E9", "SASRec, CE": "#000000", "ICLRec": "#E69F00", "GenNi": "#009E73", "ATSRec": "#CC79A7", "S4Rec": "#D55E00", "SparseEnNet": "#0072B2", "FENRec": "#8B5A00"}
+COLOURS = {
+    "SASRec, BCE": "#56B4E9",
+    "SASRec, CE": "#000000",
+    "ICLRec": "#E69F00",
+    "GenNi": "#009E73",
+    "ATSRec": "#CC79A7",
+    "S4Rec": "#D55E00",
+    "SparseEnNet": "#0072B2",
+    "FENRec": "#8B5A00",
+}
 OTHER = "0.75"
-KINDS = {"positive": "#0072B2", "negative": "#888888", "hard": "#E69F00"} # similarities in a contrast
+KINDS = {"positive": "#0072B2", "negative": "#888888", "hard": "#E69F00"}  # similarities in a contrast
 
-def panels(n:int, width:float=4.2, height:float=3.2, **kw)->tuple: # a matplotlib figure, its axes
+
+def panels(n: int, width: float = 4.2, height: float = 3.2, **kw) -> tuple:  # a matplotlib figure, its axes
     "Axes side by side, in a figure that a notebook shows once."
     import matplotlib.pyplot as plt
+
     fig, axes = plt.subplots(1, n, figsize=(width * n, height), layout="constrained", squeeze=False, **kw)
-    for ax in axes[0]: ax.spines[["top", "right"]].set_visible(False)
+    for ax in axes[0]:
+        ax.spines[["top", "right"]].set_visible(False)
     plt.close(fig)
     return fig, axes[0]
 
-def command(call:dict, dataset:str="beauty", **kw)->str: # `call`: arguments of `run`, "method" among them
-    "What to type for a run."
-    short = lambda v: address(v).split(":", 1)[1] if callable(v) else repr(v)
-    given = {**{k: v for k, v in call.items() if k != "method"}, **kw}
-    return f"run({', '.join([call['method'].__name__, repr(dataset), *(f'{k}={short(v)}' for k, v in given.items())])})"
 
-def blank(ax, text:str): # such as a `command`
+def command(
+    call: dict, dataset: str = "beauty", **kw
+) -> str:  # `call`: arguments of `run`, "method" among them
+    "What to type for a run."
+
+    def short(v):
+        return address(v).split(":", 1)[1] if callable(v) else repr(v)
+
+    given = {**{k: v for k, v in call.items() if k != "method"}, **kw}
+    given = [call["method"].__name__, repr(dataset), *(f"{k}={short(v)}" for k, v in given.items())]
+    return f"run({', '.join(given)})"
+
+
+def blank(ax, text: str):  # such as a `command`
     "Say on the axes what is missing and how to get it."
     import textwrap
-    ax.set(xticks=[], yticks=[]); ax.spines[:].set_visible(False)
-    ax.text(.5, .5, "not stored yet:\n" + "\n".join(textwrap.wrap(text, 44)), transform=ax.transAxes, ha="center", va="center", fontsize=7, family="monospace", color="0.4")
 
-def missing(ax, texts): # such as `command`s
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    ax.text(
+        0.5,
+        0.5,
+        "not stored yet:\n" + "\n".join(textwrap.wrap(text, 44)),
+        transform=ax.transAxes,
+        ha="center",
+        va="center",
+        fontsize=7,
+        family="monospace",
+        color="0.4",
+    )
+
+
+def missing(ax, texts):  # such as `command`s
     "Say above a picture what it lacks and how to get it."
     import textwrap
-    if texts := list(texts): ax.set_title("\n".join(textwrap.wrap("not stored yet: " + "; ".join(texts), 90)), fontsize=7, color="0.4", family="monospace")
 
-def density(quantiles:list, edges:np.ndarray)->np.ndarray: # [Q] from the least to the largest; [E+1] -> [E]
+    if texts := list(texts):
+        ax.set_title(
+            "\n".join(textwrap.wrap("not stored yet: " + "; ".join(texts), 90)),
+            fontsize=7,
+            color="0.4",
+            family="monospace",
+        )
+
+
+def density(
+    quantiles: list, edges: np.ndarray
+) -> np.ndarray:  # [Q] from the least to the largest; [E+1] -> [E]
     "Density in each bin of a distribution that is known by its quantiles."
     q = np.asarray(quantiles, float)
-    q = q + np.arange(len(q)) * 1e-9 * max(1., abs(q[-1] - q[0]))                     # equal ones a little apart
-    share = np.interp(edges, q, np.linspace(0, 1, len(q)), left=0., right=1.)
+    # equal ones a little apart
+    q = q + np.arange(len(q)) * 1e-9 * max(1.0, abs(q[-1] - q[0]))
+    share = np.interp(edges, q, np.linspace(0, 1, len(q)), left=0.0, right=1.0)
     return np.diff(share) / np.diff(edges)

@@ -22,55 +22,83 @@ from .batches import Batch, Rows
 from .data import Dataset, check_whole
 
 # %% ../nbs/04_augment.ipynb #c007
-def real(length:Tensor, width:int)->Tensor: # [B,width]
+def real(length: Tensor, width: int) -> Tensor:  # [B,width]
     "True at a row's items, which stand at the right."
     return torch.arange(width, device=length.device) >= width - length[:, None]
 
-def _fits(items:Tensor, length:Tensor, axes=(2, 3)): # what every operator asks of a batch
-    if items.ndim not in axes: raise ValueError(f"items of shape {list(items.shape)}: {' or '.join({2: 'ids [B,L]', 3: 'embeddings [B,L,D]'}[a] for a in axes)} are wanted here")
-    if length.shape != items.shape[:1]: raise ValueError(f"{len(items)} rows but lengths of shape {list(length.shape)}: one number for each row, [{len(items)}]")
-    if length.device.type == "cpu" and (length > items.shape[1]).any(): raise ValueError(f"a length of {int(length.max())} in rows of {items.shape[1]} slots: cut the lengths with the items, as `recent` does")   # a GPU would wait for the answer
+
+def _fits(items: Tensor, length: Tensor, axes=(2, 3)):  # what every operator asks of a batch
+    if items.ndim not in axes:
+        raise ValueError(
+            f"items of shape {list(items.shape)}:"
+            f" {' or '.join({2: 'ids [B,L]', 3: 'embeddings [B,L,D]'}[a] for a in axes)} are wanted here"
+        )
+    if length.shape != items.shape[:1]:
+        raise ValueError(
+            f"{len(items)} rows but lengths of shape {list(length.shape)}: one number for each row,"
+            f" [{len(items)}]"
+        )
+    # a GPU would wait for the answer
+    if length.device.type == "cpu" and (length > items.shape[1]).any():
+        raise ValueError(
+            f"a length of {int(length.max())} in rows of {items.shape[1]} slots: cut the lengths with the"
+            " items, as `recent` does"
+        )
+
 
 def share(
-    length:Tensor,  # [B] items in each row, n
-    ratio:float,    # share of them to touch, 0 to 1
-    least:int=0,    # but at least so many, as far as there are
-)->Tensor:          # [B]
-    "How many items of each row to touch: int(ratio * n), in float64 like Python's own. Raises `ValueError` for a ratio outside 0 to 1."
-    if not 0 <= ratio <= 1: raise ValueError(f"ratio={ratio}: a share of the row, from 0 to 1")
+    length: Tensor,  # [B] items in each row, n
+    ratio: float,  # share of them to touch, 0 to 1
+    least: int = 0,  # but at least so many, as far as there are
+) -> Tensor:  # [B]
+    """How many items of each row to touch: int(ratio * n), in float64 like Python's own. Raises `ValueError`
+    for a ratio outside 0 to 1.
+    """
+    if not 0 <= ratio <= 1:
+        raise ValueError(f"ratio={ratio}: a share of the row, from 0 to 1")
     return (ratio * length.double()).long().clamp_min(least).minimum(length)
 
-def starts(length:Tensor, size:Tensor, inclusive:bool=False)->Tensor: # [B]
+
+def starts(length: Tensor, size: Tensor, inclusive: bool = False) -> Tensor:  # [B]
     "At how many places a window of `size` items may begin: n - size, or one more; n where the size is 0."
     return (length - size + (inclusive & (size > 0))).clamp_min(1)
 
-def draw(below:Tensor, generator:torch.Generator|None=None)->Tensor: # like `below`
-    "A uniform whole number from 0 to below-1 for each."
-    return (torch.rand(below.shape, dtype=torch.float64, generator=generator, device=below.device) * below).long()
 
-def place(length:Tensor, width:int)->Tensor: # [B,width]
+def draw(below: Tensor, generator: torch.Generator | None = None) -> Tensor:  # like `below`
+    "A uniform whole number from 0 to below-1 for each."
+    return (
+        torch.rand(below.shape, dtype=torch.float64, generator=generator, device=below.device) * below
+    ).long()
+
+
+def place(length: Tensor, width: int) -> Tensor:  # [B,width]
     "The place of each slot in its row: 0 at the first item, negative in the padding."
     return torch.arange(width, device=length.device) - (width - length[:, None])
 
-def window(length:Tensor, start:Tensor, size:Tensor, width:int)->Tensor: # [B,width]
+
+def window(length: Tensor, start: Tensor, size: Tensor, width: int) -> Tensor:  # [B,width]
     "True at the `size` items from `start`."
     at = place(length, width)
     return (at >= start[:, None]) & (at < (start + size)[:, None])
 
-def choose(length:Tensor, size:Tensor, width:int, generator:torch.Generator|None=None)->Tensor: # [B,width]
+
+def choose(
+    length: Tensor, size: Tensor, width: int, generator: torch.Generator | None = None
+) -> Tensor:  # [B,width]
     "True at `size` different items of each row, all choices equally likely."
     key = torch.rand(len(length), width, generator=generator, device=length.device)
-    return key.masked_fill(~real(length, width), 2.).argsort(1).argsort(1) < size[:, None]
+    return key.masked_fill(~real(length, width), 2.0).argsort(1).argsort(1) < size[:, None]
 
 # %% ../nbs/04_augment.ipynb #c009
-def _wide(x:Tensor, like:Tensor)->Tensor: # as many axes as `like`, the new ones of size 1
+def _wide(x: Tensor, like: Tensor) -> Tensor:  # as many axes as `like`, the new ones of size 1
     return x.view(x.shape + (1,) * (like.ndim - x.ndim))
 
+
 def compact(
-    x:Tensor,             # [B,W] items, or [B,W,D] their embeddings
-    keep:Tensor,          # [B,W] which of them stay
-    width:int|None=None,  # L, width of the result; default W. Of more than L the most recent stay
-)->tuple[Tensor,Tensor]:  # [B,L] or [B,L,D] left-padded with 0, [B] lengths
+    x: Tensor,  # [B,W] items, or [B,W,D] their embeddings
+    keep: Tensor,  # [B,W] which of them stay
+    width: int | None = None,  # L, width of the result; default W. Of more than L the most recent stay
+) -> tuple[Tensor, Tensor]:  # [B,L] or [B,L,D] left-padded with 0, [B] lengths
     "What is kept, moved to the right in its order."
     width = x.shape[1] if width is None else width
     order = keep.byte().argsort(stable=True, dim=1)[:, -width:]
@@ -78,95 +106,122 @@ def compact(
     x = x[torch.arange(len(x), device=x.device)[:, None], order]
     return x.masked_fill(_wide(~real(n, width), x), 0), n
 
-def recent(items:Tensor, length:Tensor, width:int)->tuple[Tensor,Tensor]: # [B,width], [B]
-    "The most recent `width` items. ICLRec and CoSeRec change the full history and cut afterwards: draw the rows with a large `max_len`, then this."
+
+def recent(items: Tensor, length: Tensor, width: int) -> tuple[Tensor, Tensor]:  # [B,width], [B]
+    """The most recent `width` items. ICLRec and CoSeRec change the full history and cut afterwards: draw the
+    rows with a large `max_len`, then this.
+    """
     return items[:, -width:], length.clamp_max(width)
 
 # %% ../nbs/04_augment.ipynb #c013
 def crop(
-    items:Tensor,                 # [B,L], or embeddings [B,L,D]
-    length:Tensor,                # [B]
-    generator:torch.Generator|None=None,
-    ratio:float=.2,               # share to keep. ICLRec, CoSeRec, RecStudio .2; CL4SRec in DuoRec's repository .6
-    inclusive_start:bool=False,   # False: ICLRec, CoSeRec. True: DuoRec, RecStudio
-)->tuple[Tensor,Tensor]:
-    "Keep one window of a row (CL4SRec, Xie et al., ICDE 2022, rounded as in ICLRec's and CoSeRec's code), at least one item: where the share rounds to none, any one item."
+    items: Tensor,  # [B,L], or embeddings [B,L,D]
+    length: Tensor,  # [B]
+    generator: torch.Generator | None = None,
+    # share to keep. ICLRec, CoSeRec, RecStudio .2; CL4SRec in DuoRec's repository .6
+    ratio: float = 0.2,
+    inclusive_start: bool = False,  # False: ICLRec, CoSeRec. True: DuoRec, RecStudio
+) -> tuple[Tensor, Tensor]:
+    """Keep one window of a row (CL4SRec, Xie et al., ICDE 2022, rounded as in ICLRec's and CoSeRec's code),
+    at least one item: where the share rounds to none, any one item.
+    """
     _fits(items, length)
     m = share(length, ratio)
     start = draw(starts(length, m, inclusive_start), generator)
     return compact(items, window(length, start, m.clamp_min(1), items.shape[1]))
 
-def mask(
-    items:Tensor,                 # [B,L], or embeddings [B,L,D]
-    length:Tensor,                # [B]
-    generator:torch.Generator|None=None,
-    ratio:float=.7,               # share to cover. ICLRec, CoSeRec .7; CL4SRec in DuoRec's repository, S4Rec .3
-    token:int|Tensor=0,           # what to put there. 0, padding: ICLRec, CoSeRec; N+1: DuoRec, RecStudio; with embeddings a vector [D]
-    least:int=0,
-)->tuple[Tensor,Tensor]:
-    """Cover items with a token (CL4SRec, Xie et al., ICDE 2022, rounded as in ICLRec's and CoSeRec's code). Nobody in a `Transformer` attends to an item covered with 0, padding (a covered embedding is attended to); the length still counts it.
 
-    (DuoRec's code covers, and reorders, the batch itself, so that its main loss sees the change as well; here the batch stays as it is.)"""
+def mask(
+    items: Tensor,  # [B,L], or embeddings [B,L,D]
+    length: Tensor,  # [B]
+    generator: torch.Generator | None = None,
+    # share to cover. ICLRec, CoSeRec .7; CL4SRec in DuoRec's repository, S4Rec .3
+    ratio: float = 0.7,
+    # what to put there. 0, padding: ICLRec, CoSeRec; N+1: DuoRec, RecStudio; with embeddings a vector [D]
+    token: int | Tensor = 0,
+    least: int = 0,
+) -> tuple[Tensor, Tensor]:
+    """Cover items with a token (CL4SRec, Xie et al., ICDE 2022, rounded as in ICLRec's and CoSeRec's code).
+    Nobody in a `Transformer` attends to an item covered with 0, padding (a covered embedding is attended to);
+    the length still counts it.
+
+    (DuoRec's code covers, and reorders, the batch itself, so that its main loss sees the change as well; here
+    the batch stays as it is.)"""
     _fits(items, length)
     hit = _wide(choose(length, share(length, ratio, least), items.shape[1], generator), items)
     return torch.where(hit, torch.as_tensor(token, dtype=items.dtype, device=items.device), items), length
 
+
 def reorder(
-    items:Tensor,                 # [B,L], or embeddings [B,L,D]
-    length:Tensor,                # [B]
-    generator:torch.Generator|None=None,
-    ratio:float=.2,               # share to shuffle. ICLRec, RecStudio, S4Rec .2; CoSeRec with a length threshold .7; DuoRec's repository .6
-    inclusive_start:bool=False,   # False: ICLRec, CoSeRec. True: DuoRec, RecStudio
-)->tuple[Tensor,Tensor]:
-    "Shuffle one window of a row (CL4SRec, Xie et al., ICDE 2022, rounded as in ICLRec's and CoSeRec's code). A window of one item, or none, changes nothing."
+    items: Tensor,  # [B,L], or embeddings [B,L,D]
+    length: Tensor,  # [B]
+    generator: torch.Generator | None = None,
+    # share to shuffle. ICLRec, RecStudio, S4Rec .2; CoSeRec with a length threshold .7; DuoRec's repository
+    # .6
+    ratio: float = 0.2,
+    inclusive_start: bool = False,  # False: ICLRec, CoSeRec. True: DuoRec, RecStudio
+) -> tuple[Tensor, Tensor]:
+    """Shuffle one window of a row (CL4SRec, Xie et al., ICDE 2022, rounded as in ICLRec's and CoSeRec's
+    code). A window of one item, or none, changes nothing.
+    """
     _fits(items, length)
     m, L = share(length, ratio), items.shape[1]
     start = draw(starts(length, m, inclusive_start), generator)
     noise = torch.rand(len(items), L, dtype=torch.float64, generator=generator, device=items.device)
-    key = torch.where(window(length, start, m, L), start[:, None] + noise, place(length, L))   # inside: all between start and start + 1
-    return items[torch.arange(len(items), device=items.device)[:, None], key.argsort(stable=True, dim=1)], length
+    # inside: all between start and start + 1
+    key = torch.where(window(length, start, m, L), start[:, None] + noise, place(length, L))
+    return (
+        items[torch.arange(len(items), device=items.device)[:, None], key.argsort(stable=True, dim=1)],
+        length,
+    )
 
 # %% ../nbs/04_augment.ipynb #c022
 def remove(
-    items:Tensor,                 # [B,L], or embeddings [B,L,D]
-    length:Tensor,                # [B]
-    generator:torch.Generator|None=None,
-    ratio:float=.8,               # share to take out, S4Rec
-    inclusive_start:bool=True,
-)->tuple[Tensor,Tensor]:
+    items: Tensor,  # [B,L], or embeddings [B,L,D]
+    length: Tensor,  # [B]
+    generator: torch.Generator | None = None,
+    ratio: float = 0.8,  # share to take out, S4Rec
+    inclusive_start: bool = True,
+) -> tuple[Tensor, Tensor]:
     "Take one window out of a row and close the gap (S4Rec Eq. 3). One item at least stays."
     _fits(items, length)
     m, L = share(length, ratio).minimum((length - 1).clamp_min(0)), items.shape[1]
     start = draw(starts(length, m, inclusive_start), generator)
     return compact(items, real(length, L) & ~window(length, start, m, L))
 
+
 def subsequence(
-    items:Tensor,                 # [B,L], or embeddings [B,L,D]
-    length:Tensor,                # [B]
-    generator:torch.Generator|None=None,
-    most:float=.5,                # longest piece, share of the row; S3-Rec's segments: half
-)->tuple[Tensor,Tensor]:
-    "Keep a window of random length: uniform from 1 to `most` of the row, then a uniform start, the last one included."
+    items: Tensor,  # [B,L], or embeddings [B,L,D]
+    length: Tensor,  # [B]
+    generator: torch.Generator | None = None,
+    most: float = 0.5,  # longest piece, share of the row; S3-Rec's segments: half
+) -> tuple[Tensor, Tensor]:
+    """Keep a window of random length: uniform from 1 to `most` of the row, then a uniform start, the last one
+    included.
+    """
     _fits(items, length)
     m = draw(share(length, most, 1), generator) + 1
     return compact(items, window(length, draw(starts(length, m, True), generator), m, items.shape[1]))
 
 # %% ../nbs/04_augment.ipynb #c026
-def _training(ds:Dataset)->tuple[np.ndarray,np.ndarray,np.ndarray]: # items, the user of each, and for each user where theirs begin
+# items, the user of each, and for each user where theirs begin
+def _training(ds: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     n = (ds.lengths - 3).clamp_min(0).cpu().numpy()
     user = np.repeat(np.arange(len(ds)), n)
     begin = n.cumsum() - n
     at = ds.offsets[:-1].cpu().numpy()[user] + np.arange(len(user)) - begin[user]
     return ds.items.cpu().numpy()[at], user, np.append(begin, len(user))
 
+
 def item_cf(
-    ds:Dataset,
-    iuf:bool=True,     # weigh a user by 1 / log(1 + items); False: by 1
-)->sparse.csr_matrix:  # [N+1,N+1] similarity of two items that share a user, no diagonal
+    ds: Dataset,
+    iuf: bool = True,  # weigh a user by 1 / log(1 + items); False: by 1
+) -> sparse.csr_matrix:  # [N+1,N+1] similarity of two items that share a user, no diagonal
     "ItemCF_IUF, or ItemCF, of the training parts."
     items, user, _ = _training(ds)
     X = sparse.csr_matrix((np.ones(len(items)), (user, items)), shape=(len(ds), ds.n_items + 1))
-    X.data[:] = 1                                                       # an item a user took twice counts once
+    # an item a user took twice counts once
+    X.data[:] = 1
     size = np.maximum(X.getnnz(1), 1)
     C = (X.T @ sparse.diags(1 / np.log(1 + size) if iuf else np.ones(len(ds))) @ X).tocoo()
     off = C.row != C.col
@@ -177,254 +232,375 @@ def item_cf(
 @dataclass(eq=False)
 class Similar:
     "The most similar item of each item."
-    item:Tensor    # [N+2] by item id; -1: it has none
-    score:Tensor   # [N+2] scaled by the extremes over all pairs; 0 where there is none
-    known:Tensor   # [K] items to draw from for one that has none
 
-    def __call__(self, items:Tensor, generator:torch.Generator|None=None)->Tensor: # same shape
+    item: Tensor  # [N+2] by item id; -1: it has none
+    score: Tensor  # [N+2] scaled by the extremes over all pairs; 0 where there is none
+    known: Tensor  # [K] items to draw from for one that has none
+
+    def __call__(self, items: Tensor, generator: torch.Generator | None = None) -> Tensor:  # same shape
         "The most similar item of each; a uniform known item where there is none."
         other = self.known[draw(torch.full_like(items, len(self.known)), generator)]
         found = self.item[items]
         return torch.where(found < 0, other, found)
-    def to(self, device)->"Similar": return replace(self, item=self.item.to(device), score=self.score.to(device), known=self.known.to(device))
 
-def similar_by_counts(ds:Dataset, iuf:bool=True)->Similar: # on the device of `ds`
-    "The top neighbour by `item_cf`; among equals the first seen, in the order of users and of their items. Raises `ValueError` where no two items share a user."
+    def to(self, device) -> "Similar":
+        return replace(
+            self, item=self.item.to(device), score=self.score.to(device), known=self.known.to(device)
+        )
+
+
+def similar_by_counts(ds: Dataset, iuf: bool = True) -> Similar:  # on the device of `ds`
+    """The top neighbour by `item_cf`; among equals the first seen, in the order of users and of their items.
+    Raises `ValueError` where no two items share a user.
+    """
     S = item_cf(ds, iuf)
-    if not S.nnz: raise ValueError(f"no two items of {ds.name} share a user in the training parts: nothing is similar by counts; use similar_by_embedding")
+    if not S.nnz:
+        raise ValueError(
+            f"no two items of {ds.name} share a user in the training parts: nothing is similar by counts; use"
+            " similar_by_embedding"
+        )
     row, best = np.repeat(np.arange(S.shape[0]), np.diff(S.indptr)), S.max(1).toarray()[:, 0]
-    top = S.data == best[row]                                           # all entries that reach the maximum of their row
+    # all entries that reach the maximum of their row
+    top = S.data == best[row]
     item, score = np.full(ds.n_items + 2, -1), np.zeros(ds.n_items + 2)
     item[row[top]] = S.indices[top]
-    item[0] = 0                                                         # padding stays padding
+    item[0] = 0  # padding stays padding
     # Where several reach it: list every (i, j) of one user, user after user, and take the first j that does
     tied = np.bincount(row[top], minlength=ds.n_items + 1) > 1
     items, user, begin = _training(ds)
-    at = np.flatnonzero(tied[items]); at = at[np.argsort(items[at], kind="stable")]
+    at = np.flatnonzero(tied[items])
+    at = at[np.argsort(items[at], kind="stable")]
     n = begin[user[at] + 1] - begin[user[at]]
-    i, j = np.repeat(items[at], n), items[np.repeat(begin[user[at]] - (n.cumsum() - n), n) + np.arange(n.sum())]
-    key = lambda a, b: a.astype(np.int64) * S.shape[0] + b
+    i, j = (
+        np.repeat(items[at], n),
+        items[np.repeat(begin[user[at]] - (n.cumsum() - n), n) + np.arange(n.sum())],
+    )
+
+    def key(a, b):
+        return a.astype(np.int64) * S.shape[0] + b
+
     hit = np.isin(key(i, j), key(row[top], S.indices[top]))
     i, first = np.unique(i[hit], return_index=True)
     item[i] = j[hit][first]
     some = best > 0
     low, high = S.data.min(), S.data.max()
     score[:-1][some] = (best[some] - low) / (high - low if high > low else 1)
-    return Similar(torch.from_numpy(item), torch.from_numpy(score), torch.from_numpy(np.flatnonzero(some))).to(ds.device)
+    return Similar(
+        torch.from_numpy(item), torch.from_numpy(score), torch.from_numpy(np.flatnonzero(some))
+    ).to(ds.device)
 
 # %% ../nbs/04_augment.ipynb #c030
 @torch.no_grad()
 def similar_by_embedding(
-    table:Tensor,           # [N+2,D] padding, items, mask token
-    items_only:bool=False,  # False: CoSeRec, every row is a candidate
-    chunk:int=1024,         # items compared at a time
-)->Similar:
-    "The row with the largest inner product, an item's own left out. Scaled by the extremes of the products with rows 1 to N+1, own ones included, as CoSeRec does. Raises `ValueError` for a table that is not finite."
-    if not table.isfinite().all(): raise ValueError("the table holds values that are not finite; the model has diverged: look at its loss, or lower the learning rate")
-    V, skip = len(table), int(items_only)                               # rows skipped at either end
+    table: Tensor,  # [N+2,D] padding, items, mask token
+    items_only: bool = False,  # False: CoSeRec, every row is a candidate
+    chunk: int = 1024,  # items compared at a time
+) -> Similar:
+    """The row with the largest inner product, an item's own left out. Scaled by the extremes of the products
+    with rows 1 to N+1, own ones included, as CoSeRec does. Raises `ValueError` for a table that is not
+    finite.
+    """
+    if not table.isfinite().all():
+        raise ValueError(
+            "the table holds values that are not finite; the model has diverged: look at its loss, or lower"
+            " the learning rate"
+        )
+    V, skip = len(table), int(items_only)  # rows skipped at either end
     item, score, extremes = [], [], []
     for q in torch.arange(1, V - skip, device=table.device).split(chunk):
-        s = table[q] @ table[skip:V - skip].T
+        s = table[q] @ table[skip : V - skip].T
         extremes.append(torch.stack(s.aminmax()))
         s[torch.arange(len(q), device=q.device), q - skip] = -math.inf
         value, at = s.max(1)
-        item.append(at + skip); score.append(value)
+        item.append(at + skip)
+        score.append(value)
     low, high = torch.stack(extremes).unbind(1)
-    low, high = low.min().clamp_max(100), high.max().clamp_min(-1)      # CoSeRec's search begins at these bounds
-    pad = lambda x, fill: torch.cat([x.new_zeros(1), x, x.new_full((V - 1 - len(x),), fill)])
+    # CoSeRec's search begins at these bounds
+    low, high = low.min().clamp_max(100), high.max().clamp_min(-1)
+
+    def pad(x, fill):
+        return torch.cat([x.new_zeros(1), x, x.new_full((V - 1 - len(x),), fill)])
+
     score = (torch.cat(score) - low) / torch.where(high > low, high - low, 1)
     return Similar(pad(torch.cat(item), -1), pad(score, 0), torch.arange(1, V - 1, device=table.device))
 
-def hybrid(a:Similar, b:Similar)->Similar:
+
+def hybrid(a: Similar, b: Similar) -> Similar:
     "For each item the neighbour with the larger scaled score; `a`'s where they are equal."
     more = b.score > a.score
-    return Similar(torch.where(more, b.item, a.item), torch.where(more, b.score, a.score.to(b.score.dtype)), a.known)
+    return Similar(
+        torch.where(more, b.item, a.item), torch.where(more, b.score, a.score.to(b.score.dtype)), a.known
+    )
 
 # %% ../nbs/04_augment.ipynb #c037
 def insert(
-    items:Tensor,                 # [B,L]
-    length:Tensor,                # [B]
-    generator:torch.Generator|None=None,
-    similar:Similar=None,         # what to insert
-    ratio:float=.4,               # share of the items that get one; CoSeRec .4, on Beauty and Yelp .5
-    least:int=1,                  # CoSeRec: at least one, also in a row of one
-)->tuple[Tensor,Tensor]:          # [B,L]: of more than L the most recent
-    "Insert before some items the item most similar to each (CoSeRec, at most one an item). Raises `ValueError` without `similar` and for embeddings."
-    if similar is None: raise ValueError("insert needs to know what is similar: partial(insert, similar=similar_by_counts(ds))")
+    items: Tensor,  # [B,L]
+    length: Tensor,  # [B]
+    generator: torch.Generator | None = None,
+    similar: Similar = None,  # what to insert
+    ratio: float = 0.4,  # share of the items that get one; CoSeRec .4, on Beauty and Yelp .5
+    least: int = 1,  # CoSeRec: at least one, also in a row of one
+) -> tuple[Tensor, Tensor]:  # [B,L]: of more than L the most recent
+    """Insert before some items the item most similar to each (CoSeRec, at most one an item). Raises
+    `ValueError` without `similar` and for embeddings.
+    """
+    if similar is None:
+        raise ValueError(
+            "insert needs to know what is similar: partial(insert, similar=similar_by_counts(ds))"
+        )
     _fits(items, length, (2,))
     L = items.shape[1]
     hit = choose(length, share(length, ratio, least), L, generator)
-    pairs = torch.stack([similar(items, generator), items], 2).flatten(1)              # [B,2L] new, old, new, old, ...
+    # [B,2L] new, old, new, old, ...
+    pairs = torch.stack([similar(items, generator), items], 2).flatten(1)
     return compact(pairs, torch.stack([hit, real(length, L)], 2).flatten(1), L)
 
+
 def substitute(
-    items:Tensor,                 # [B,L]
-    length:Tensor,                # [B]
-    generator:torch.Generator|None=None,
-    similar:Similar=None,         # what to put in its place
-    ratio:float=.1,               # share of the items; CoSeRec .1, on Beauty .05
-    least:int=1,                  # CoSeRec: at least one, also in a row of one
-)->tuple[Tensor,Tensor]:
-    "Replace some items by the item most similar to each (CoSeRec). Raises `ValueError` without `similar` and for embeddings."
-    if similar is None: raise ValueError("substitute needs to know what is similar: partial(substitute, similar=similar_by_counts(ds))")
+    items: Tensor,  # [B,L]
+    length: Tensor,  # [B]
+    generator: torch.Generator | None = None,
+    similar: Similar = None,  # what to put in its place
+    ratio: float = 0.1,  # share of the items; CoSeRec .1, on Beauty .05
+    least: int = 1,  # CoSeRec: at least one, also in a row of one
+) -> tuple[Tensor, Tensor]:
+    """Replace some items by the item most similar to each (CoSeRec). Raises `ValueError` without `similar`
+    and for embeddings.
+    """
+    if similar is None:
+        raise ValueError(
+            "substitute needs to know what is similar: partial(substitute, similar=similar_by_counts(ds))"
+        )
     _fits(items, length, (2,))
     hit = choose(length, share(length, ratio, least), items.shape[1], generator)
     return torch.where(hit, similar(items, generator), items), length
 
-def insert_random(
-    items:Tensor,                 # [B,L]
-    length:Tensor,                # [B]
-    generator:torch.Generator|None=None,
-    ratio:float=.2,               # number of items to insert, share of the row; the paper gives none
-    least:int=1,
-)->tuple[Tensor,Tensor]:          # [B,L]: of more than L the most recent
-    """Insert random items of other rows of the batch (of prefix rows, perhaps of the same user) at random places, before the first to after the last (S4Rec Eq. 5). A row with no others that have items, such as a batch of one, stays as it is.
 
-    Inserting one after the other makes every set of places equally likely, so the places are chosen at once."""
+def insert_random(
+    items: Tensor,  # [B,L]
+    length: Tensor,  # [B]
+    generator: torch.Generator | None = None,
+    ratio: float = 0.2,  # number of items to insert, share of the row; the paper gives none
+    least: int = 1,
+) -> tuple[Tensor, Tensor]:  # [B,L]: of more than L the most recent
+    """Insert random items of other rows of the batch (of prefix rows, perhaps of the same user) at random
+    places, before the first to after the last (S4Rec Eq. 5). A row with no others that have items, such as a
+    batch of one, stays as it is.
+
+    Inserting one after the other makes every set of places equally likely, so the places are chosen at
+    once."""
     _fits(items, length, (2,))
     B, L = items.shape
-    if B < 2: return items, length
-    some = length > 0                                                                  # rows to take from: where all have items, order and nth are 0, 1, 2, ...
+    if B < 2:
+        return items, length
+    # rows to take from: where all have items, order and nth are 0, 1, 2, ...
+    some = length > 0
     order, nth, n = (~some).byte().argsort(stable=True), some.cumsum(0) - 1, some.sum()
     m = share(length, ratio, least) * (n > 1)
-    new = choose(length + m, m, 2 * L, generator)                                      # [B,2L] which of the n+m places are new
+    # [B,2L] which of the n+m places are new
+    new = choose(length + m, m, 2 * L, generator)
     at = ((~new & real(length + m, 2 * L)).cumsum(1) - 1 + L - length[:, None]).clamp(0, L - 1)
     me = torch.arange(B, device=items.device)[:, None]
-    who = order[(nth[:, None] + 1 + draw((n - 1).clamp_min(1).expand(B, 2 * L), generator)) % n.clamp_min(1)]     # anyone but me
+    # anyone but me
+    who = order[(nth[:, None] + 1 + draw((n - 1).clamp_min(1).expand(B, 2 * L), generator)) % n.clamp_min(1)]
     theirs = items[who, L - 1 - draw(length[who], generator)]
     return compact(torch.where(new, theirs, items[me, at]), real(length + m, 2 * L), L)
 
 # %% ../nbs/04_augment.ipynb #c041
 def pool_at(
-    x:Tensor,       # [B,L,D] embeddings of left-padded rows
-    length:Tensor,  # [B]
-    start:Tensor,   # [B] first item of the window, from 0
-    size:Tensor,    # [B] its items; 0 or 1 changes nothing
-)->tuple[Tensor,Tensor]: # [B,L,D], [B] shorter by size - 1
+    x: Tensor,  # [B,L,D] embeddings of left-padded rows
+    length: Tensor,  # [B]
+    start: Tensor,  # [B] first item of the window, from 0
+    size: Tensor,  # [B] its items; 0 or 1 changes nothing
+) -> tuple[Tensor, Tensor]:  # [B,L,D], [B] shorter by size - 1
     "One vector, the mean, in the place of the window (SparseEnNet Eq. 5)."
     L = x.shape[1]
     inside = window(length, start, size, L)
     last = inside & (place(length, L) == (start + size - 1)[:, None])
-    mean = x.masked_fill(~inside[..., None], 0).sum(1) / size.clamp_min(1)[:, None]    # [B,D]
+    mean = x.masked_fill(~inside[..., None], 0).sum(1) / size.clamp_min(1)[:, None]  # [B,D]
     return compact(torch.where(last[..., None], mean[:, None], x), real(length, L) & (~inside | last))
 
+
 def pool(
-    x:Tensor,                     # [B,L,D] embeddings, `enc.items(items)`
-    length:Tensor,                # [B]
-    generator:torch.Generator|None=None,
-    ratio:float=.2,               # share of the row to pool; the paper gives none
-    least:int=2,                  # a window of one would change nothing
-    inclusive_start:bool=True,
-)->tuple[Tensor,Tensor]:          # [B,L,D], [B]
-    "Replace one window of a row by the mean of its embeddings (SparseEnNet, Eq. 5). A row of one item stays as it is. Raises `ValueError` for ids."
+    x: Tensor,  # [B,L,D] embeddings, `enc.items(items)`
+    length: Tensor,  # [B]
+    generator: torch.Generator | None = None,
+    ratio: float = 0.2,  # share of the row to pool; the paper gives none
+    least: int = 2,  # a window of one would change nothing
+    inclusive_start: bool = True,
+) -> tuple[Tensor, Tensor]:  # [B,L,D], [B]
+    """Replace one window of a row by the mean of its embeddings (SparseEnNet, Eq. 5). A row of one item stays
+    as it is. Raises `ValueError` for ids.
+    """
     _fits(x, length, (3,))
     m = share(length, ratio, least)
     return pool_at(x, length, draw(starts(length, m, inclusive_start), generator), m)
 
 # %% ../nbs/04_augment.ipynb #c047
 def per_row(
-    operators,       # K functions (items, length, generator) -> (items, length)
-    choice:Tensor,   # [B] 0..K-1; -1: as it is
-    items:Tensor,    # [B,L], or embeddings [B,L,D]
-    length:Tensor,   # [B]
-    generator:torch.Generator|None=None,
-)->tuple[Tensor,Tensor]:
-    "Each row changed by the operator chosen for it. Raises `ValueError` for choices that are not one of the K for each row."
-    if choice.shape != length.shape: raise ValueError(f"choices of shape {list(choice.shape)} for lengths of {list(length.shape)}: one for each row")
-    if choice.device.type == "cpu" and ((choice < -1) | (choice >= len(operators))).any(): raise ValueError(f"choices from {int(choice.min())} to {int(choice.max())} of {len(operators)} operators: from 0 to {len(operators) - 1}, or -1 for none")
+    operators,  # K functions (items, length, generator) -> (items, length)
+    choice: Tensor,  # [B] 0..K-1; -1: as it is
+    items: Tensor,  # [B,L], or embeddings [B,L,D]
+    length: Tensor,  # [B]
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Each row changed by the operator chosen for it. Raises `ValueError` for choices that are not one of the
+    K for each row.
+    """
+    if choice.shape != length.shape:
+        raise ValueError(
+            f"choices of shape {list(choice.shape)} for lengths of {list(length.shape)}: one for each row"
+        )
+    if choice.device.type == "cpu" and ((choice < -1) | (choice >= len(operators))).any():
+        raise ValueError(
+            f"choices from {int(choice.min())} to {int(choice.max())} of {len(operators)} operators: from 0"
+            f" to {len(operators) - 1}, or -1 for none"
+        )
     out, n = items, length
     for k, op in enumerate(operators):
-        x, m = op(items.clone(), length.clone(), generator)                    # copies: an operator may write into its own
+        # copies: an operator may write into its own
+        x, m = op(items.clone(), length.clone(), generator)
         out, n = torch.where(_wide(choice == k, x), x, out), torch.where(choice == k, m, n)
     return out, n
 
-def choose_one(operators, length:Tensor, generator:torch.Generator|None=None)->Tensor: # [B]
+
+def choose_one(operators, length: Tensor, generator: torch.Generator | None = None) -> Tensor:  # [B]
     "The number of an operator for each row, all equally likely."
     return draw(torch.full_like(length, len(operators)), generator)
 
+
 def choose_two(
     operators,
-    length:Tensor,   # [B]
-    generator:torch.Generator|None=None,
-    least:int=2,     # rows of fewer items get -1 twice; DuoRec: 2
-)->tuple[Tensor,Tensor]: # [B] and [B]
-    "The numbers of two different operators for each row, all pairs equally likely. Raises `ValueError` for fewer than two operators."
+    length: Tensor,  # [B]
+    generator: torch.Generator | None = None,
+    least: int = 2,  # rows of fewer items get -1 twice; DuoRec: 2
+) -> tuple[Tensor, Tensor]:  # [B] and [B]
+    """The numbers of two different operators for each row, all pairs equally likely. Raises `ValueError` for
+    fewer than two operators.
+    """
     K = len(operators)
-    if K < 2: raise ValueError(f"two different operators out of {K}: give at least two, or use choose_one twice")
+    if K < 2:
+        raise ValueError(f"two different operators out of {K}: give at least two, or use choose_one twice")
     a = draw(torch.full_like(length, K), generator)
     b = (a + 1 + draw(torch.full_like(length, K - 1), generator)) % K
     return tuple(torch.where(length < least, -1, c) for c in (a, b))
 
+
 def choose_by_length(
     operators,
-    length:Tensor,   # [B]
-    generator:torch.Generator|None=None,
-    threshold:int=4, # rows of more items get any operator. CoSeRec: 4, on Beauty 12
-    short=(4, 0, 2), # numbers of the operators that the others get
-)->Tensor:           # [B]
-    "CoSeRec's choice: uniform over all operators for long rows, over a few for short ones. Raises `ValueError` for a `short` that is empty or names no operator."
+    length: Tensor,  # [B]
+    generator: torch.Generator | None = None,
+    threshold: int = 4,  # rows of more items get any operator. CoSeRec: 4, on Beauty 12
+    short=(4, 0, 2),  # numbers of the operators that the others get
+) -> Tensor:  # [B]
+    """CoSeRec's choice: uniform over all operators for long rows, over a few for short ones. Raises
+    `ValueError` for a `short` that is empty or names no operator.
+    """
     check_whole(-1, threshold=threshold)
-    if not len(short) or not all(0 <= k < len(operators) for k in short): raise ValueError(f"short={short}: one or more numbers of operators, from 0 to {len(operators) - 1}")
+    if not len(short) or not all(0 <= k < len(operators) for k in short):
+        raise ValueError(f"short={short}: one or more numbers of operators, from 0 to {len(operators) - 1}")
     few = torch.tensor(short, device=length.device)
     long, short = (draw(torch.full_like(length, n), generator) for n in (len(operators), len(few)))
     return torch.where(length > threshold, long, few[short])
 
 # %% ../nbs/04_augment.ipynb #c051
 def coserec(
-    similar:Similar,
-    threshold:int=4,        # rows of more items get any of the five; -1: all rows do
-    short:str="SIM",        # what the others get: letters of insert, crop, mask, reorder, substitute
-    crop_ratio:float=.2, mask_ratio:float=.7, insert_ratio:float=.4, substitute_ratio:float=.1,
-    reorder_ratio:float|None=None, # None: CoSeRec's, the mask's ratio with a threshold and .2 without
-):                          # an operator (items, length, generator) -> (items, length)
-    "One of CoSeRec's five operators for each row. Raises `ValueError` for a `short` of other letters, or none."
+    similar: Similar,
+    threshold: int = 4,  # rows of more items get any of the five; -1: all rows do
+    short: str = "SIM",  # what the others get: letters of insert, crop, mask, reorder, substitute
+    crop_ratio: float = 0.2,
+    mask_ratio: float = 0.7,
+    insert_ratio: float = 0.4,
+    substitute_ratio: float = 0.1,
+    reorder_ratio: float | None = None,  # None: CoSeRec's, the mask's ratio with a threshold and .2 without
+):  # an operator (items, length, generator) -> (items, length)
+    """One of CoSeRec's five operators for each row. Raises `ValueError` for a `short` of other letters, or
+    none.
+    """
     check_whole(-1, threshold=threshold)
-    if not short or set(short) - set("ICMRS"): raise ValueError(f"short={short!r}: one or more of the letters I, C, M, R, S, for example 'SIM'")
-    if reorder_ratio is None: reorder_ratio = .2 if threshold < 0 else mask_ratio
-    def five(op, ratio, **kw): return lambda items, length, generator=None: op(items, length, generator, ratio=ratio, **kw)
-    operators = (five(insert, insert_ratio, similar=similar), five(crop, crop_ratio), five(mask, mask_ratio), five(reorder, reorder_ratio), five(substitute, substitute_ratio, similar=similar))
+    if not short or set(short) - set("ICMRS"):
+        raise ValueError(f"short={short!r}: one or more of the letters I, C, M, R, S, for example 'SIM'")
+    if reorder_ratio is None:
+        reorder_ratio = 0.2 if threshold < 0 else mask_ratio
+
+    def five(op, ratio, **kw):
+        return lambda items, length, generator=None: op(items, length, generator, ratio=ratio, **kw)
+
+    operators = (
+        five(insert, insert_ratio, similar=similar),
+        five(crop, crop_ratio),
+        five(mask, mask_ratio),
+        five(reorder, reorder_ratio),
+        five(substitute, substitute_ratio, similar=similar),
+    )
+
     def operator(items, length, generator=None):
-        return per_row(operators, choose_by_length(operators, length, generator, threshold, ["ICMRS".index(c) for c in short]), items, length, generator)
+        return per_row(
+            operators,
+            choose_by_length(operators, length, generator, threshold, ["ICMRS".index(c) for c in short]),
+            items,
+            length,
+            generator,
+        )
+
     return operator
 
 # %% ../nbs/04_augment.ipynb #c057
 class SameTarget:
     "Finds, for the rows of a batch, other rows of the training set that predict the same item."
-    def __init__(self,
-        rows:Rows, # all training rows, one target each: `prefix_rows(ds)`
-    ):
+
+    def __init__(self, rows: Rows):  # all training rows, one target each: `prefix_rows(ds)`
         self.rows, R = rows, len(rows)
-        after = rows.start + rows.length                             # where a row's target stands: no two rows share it
+        # where a row's target stands: no two rows share it
+        after = rows.start + rows.length
         self.index = torch.full((len(rows.ds.items),), -1, device=rows.device)
-        self.index[after] = torch.arange(R, device=rows.device)      # the way back from a batch to the row's number
+        # the way back from a batch to the row's number
+        self.index[after] = torch.arange(R, device=rows.device)
         self.target = rows.ds.items[after]
-        self.order = self.target.argsort(stable=True)                # target by target, file order within
-        self.place = torch.empty_like(self.order); self.place[self.order] = torch.arange(R, device=rows.device)
+        self.order = self.target.argsort(stable=True)  # target by target, file order within
+        self.place = torch.empty_like(self.order)
+        self.place[self.order] = torch.arange(R, device=rows.device)
         count = self.target.bincount(minlength=rows.ds.n_items + 1)
         self.size, self.first = count[self.target], (count.cumsum(0) - count)[self.target]
 
-    def find(self, batch:Batch)->Tensor: # [B]
+    def find(self, batch: Batch) -> Tensor:  # [B]
         "The rows' numbers. Raises `ValueError` for rows that are not among those given."
         i = self.index[batch.rows.start + batch.rows.length] if batch.rows.ds is self.rows.ds else None
-        if i is None or (i.device.type == "cpu" and (i < 0).any()): raise ValueError("the batch has rows that are not among those given to SameTarget: make both from the same rows")
+        if i is None or (i.device.type == "cpu" and (i < 0).any()):
+            raise ValueError(
+                "the batch has rows that are not among those given to SameTarget: make both from the same"
+                " rows"
+            )
         return i
 
-    def random(self, batch:Batch, generator:torch.Generator|None=None)->Batch:
+    def random(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
         "Any other row with the same target, all equally likely; the row itself where there is none (DuoRec)."
         i = self.find(batch)
         r = draw((self.size[i] - 1).clamp_min(1), generator)
-        r = torch.where(self.size[i] > 1, r + (r >= self.place[i] - self.first[i]), 0)      # step over oneself
+        # step over oneself
+        r = torch.where(self.size[i] > 1, r + (r >= self.place[i] - self.first[i]), 0)
         return self.rows.batch(self.order[self.first[i] + r])
 
     @cached_property
-    def last_index(self)->Tensor: # [R]
-        me, last = torch.arange(len(self.rows), device=self.rows.device), self.order[self.first + self.size - 1]
-        differs = torch.cat([(self.rows.batch(a).items != self.rows.batch(b).items).any(1) for a, b in zip(me.split(1 << 15), last.split(1 << 15))])
-        second = torch.full((self.rows.ds.n_items + 1,), -1, device=me.device)              # [N+1] by target: the last row that differs from the last one
+    def last_index(self) -> Tensor:  # [R]
+        me, last = (
+            torch.arange(len(self.rows), device=self.rows.device),
+            self.order[self.first + self.size - 1],
+        )
+        differs = torch.cat(
+            [
+                (self.rows.batch(a).items != self.rows.batch(b).items).any(1)
+                for a, b in zip(me.split(1 << 15), last.split(1 << 15))
+            ]
+        )
+        # [N+1] by target: the last row that differs from the last one
+        second = torch.full((self.rows.ds.n_items + 1,), -1, device=me.device)
         second.scatter_reduce_(0, self.target, torch.where(differs, me, -1), "amax")
         partner = torch.where(differs, last, second[self.target])
         return torch.where(partner < 0, me, partner)
 
-    def last(self, batch:Batch, generator=None)->Batch:
-        "The last row of the file with the same target and another input; the row itself where all inputs are equal (ICSRec, FENRec)."
+    def last(self, batch: Batch, generator=None) -> Batch:
+        """The last row of the file with the same target and another input; the row itself where all inputs
+        are equal (ICSRec, FENRec).
+        """
         return self.rows.batch(self.last_index[self.find(batch)])

@@ -23,70 +23,101 @@ from .data import Dataset, check_whole
 # %% ../nbs/02_batches.ipynb #c005
 AHEAD = {"train": 3, "valid": 2, "test": 1}  # how many items from the end the last target of a phase stands
 
+
 @dataclass(eq=False)
 class Rows:
     "Windows into a dataset's flat array. A row's target is the item after its window."
-    ds: Dataset
-    start: Tensor      # [R] where in `ds.items` the row's input begins
-    length: Tensor     # [R] number of input items, 1..max_len
-    user: Tensor       # [R] whose it is
-    max_len: int       # width L of a padded row
-    every: bool        # predict at every position, or after the last one only
 
-    def __len__(self)->int: return len(self.start)
+    ds: Dataset
+    start: Tensor  # [R] where in `ds.items` the row's input begins
+    length: Tensor  # [R] number of input items, 1..max_len
+    user: Tensor  # [R] whose it is
+    max_len: int  # width L of a padded row
+    every: bool  # predict at every position, or after the last one only
+
+    def __len__(self) -> int:
+        return len(self.start)
+
     @property
-    def device(self): return self.start.device
-    def to(self, device)->"Rows": return replace(self, ds=self.ds.to(device), start=self.start.to(device), length=self.length.to(device), user=self.user.to(device))
-    def __getitem__(self, index:Tensor)->"Rows":
+    def device(self):
+        return self.start.device
+
+    def to(self, device) -> "Rows":
+        return replace(
+            self,
+            ds=self.ds.to(device),
+            start=self.start.to(device),
+            length=self.length.to(device),
+            user=self.user.to(device),
+        )
+
+    def __getitem__(self, index: Tensor) -> "Rows":
         "The rows at `index`, in that order."
         return replace(self, start=self.start[index], length=self.length[index], user=self.user[index])
 
-    def batch(self, index:Tensor|None=None)->"Batch": # all rows if None
+    def batch(self, index: Tensor | None = None) -> "Batch":  # all rows if None
         return Batch(self if index is None else self[index])
-    def batches(self,
-        batch_size:int=256,                     # rows a batch; the last one may be smaller
-        generator:torch.Generator|None=None,    # shuffles; None keeps the order. On the device of the rows
+
+    def batches(
+        self,
+        batch_size: int = 256,  # rows a batch; the last one may be smaller
+        generator: torch.Generator | None = None,  # shuffles; None keeps the order. On the device of the rows
     ):
         "All rows once, a `Batch` at a time. Raises `ValueError` for a batch of less than one row."
         check_whole(batch_size=batch_size)
-        order = torch.arange(len(self), device=self.device) if generator is None else torch.randperm(len(self), generator=generator, device=self.device)
+        order = (
+            torch.arange(len(self), device=self.device)
+            if generator is None
+            else torch.randperm(len(self), generator=generator, device=self.device)
+        )
         return (self.batch(i) for i in order.split(batch_size))
 
-    def seen(self)->Tensor: # [R,S] every item of the user before the target, 0 where there are fewer than S
+    def seen(
+        self,
+    ) -> Tensor:  # [R,S] every item of the user before the target, 0 where there are fewer than S
         "What the user had before the target: the whole history, also where `max_len` cut the input."
         begin = self.ds.offsets[self.user]
         n = self.start + self.length - begin
         at = torch.arange(int(n.max()) if len(n) else 0, device=self.device)
-        return torch.where(at < n[:, None], self.ds.items[(begin[:, None] + at).clamp_max(len(self.ds.items) - 1)], 0)
+        return torch.where(
+            at < n[:, None], self.ds.items[(begin[:, None] + at).clamp_max(len(self.ds.items) - 1)], 0
+        )
 
 # %% ../nbs/02_batches.ipynb #c006
 def user_rows(
-    ds:Dataset,
-    phase:str="train", # 'train', 'valid' or 'test'
-    max_len:int=50,    # items of history that a row holds: the most recent ones
-)->Rows:
-    "One row a user. In training every position has a target, in validation and test only the last. Raises `ValueError` for a phase that there is not, and a `max_len` below 1."
-    if phase not in AHEAD: raise ValueError(f"phase {phase!r}: one of {', '.join(AHEAD)}")
+    ds: Dataset,
+    phase: str = "train",  # 'train', 'valid' or 'test'
+    max_len: int = 50,  # items of history that a row holds: the most recent ones
+) -> Rows:
+    """One row a user. In training every position has a target, in validation and test only the last. Raises
+    `ValueError` for a phase that there is not, and a `max_len` below 1.
+    """
+    if phase not in AHEAD:
+        raise ValueError(f"phase {phase!r}: one of {', '.join(AHEAD)}")
     check_whole(max_len=max_len)
-    end = ds.offsets[1:] - AHEAD[phase]                   # where the last target stands
+    end = ds.offsets[1:] - AHEAD[phase]  # where the last target stands
     length = (end - ds.offsets[:-1]).clamp_max(max_len)
-    user = (length > 0).nonzero().squeeze(1)              # a user of three items has nothing to train on
+    user = (length > 0).nonzero().squeeze(1)  # a user of three items has nothing to train on
     return Rows(ds, (end - length)[user], length[user], user, max_len, every=phase == "train")
 
-def training_part(ds:Dataset)->Dataset:
+
+def training_part(ds: Dataset) -> Dataset:
     "The same users without their last two items, which validation and test ask for."
     n = (ds.lengths - 2).clamp_min(0)
     keep = torch.arange(len(ds.items), device=ds.device) < (ds.offsets[:-1] + n).repeat_interleave(ds.lengths)
     return replace(ds, items=ds.items[keep], offsets=torch.cat([n.new_zeros(1), n.cumsum(0)]))
 
-def prefix_rows(ds:Dataset, max_len:int=50)->Rows:
-    """One row for every prefix of a training part, predicting the item that follows it: targets $s_2 \\dots s_{n-2}$, each from its own row.
 
-    The rows of the library RecBole and of DuoRec, and, in another wording, the DS rule of ICSRec and FENRec (tested below). Raises `ValueError` for a `max_len` below 1."""
+def prefix_rows(ds: Dataset, max_len: int = 50) -> Rows:
+    """One row for every prefix of a training part, predicting the item that follows it: targets $s_2 \\dots
+    s_{n-2}$, each from its own row.
+
+    The rows of the library RecBole and of DuoRec, and, in another wording, the DS rule of ICSRec and FENRec
+    (tested below). Raises `ValueError` for a `max_len` below 1."""
     check_whole(max_len=max_len)
-    n = (ds.lengths - 3).clamp_min(0)                     # targets of a user
+    n = (ds.lengths - 3).clamp_min(0)  # targets of a user
     user = torch.arange(len(ds), device=ds.device).repeat_interleave(n)
-    t = torch.arange(len(user), device=ds.device) - (n.cumsum(0) - n)[user] + 1   # prefix length 1..n-3
+    t = torch.arange(len(user), device=ds.device) - (n.cumsum(0) - n)[user] + 1  # prefix length 1..n-3
     length = t.clamp_max(max_len)
     return Rows(ds, ds.offsets[user] + t - length, length, user, max_len, every=False)
 
@@ -94,120 +125,180 @@ def prefix_rows(ds:Dataset, max_len:int=50)->Rows:
 @dataclass(eq=False)
 class Layout:
     "Where the positions of B left-padded rows of L slots are computed: a grid of P x W cells."
-    source: Tensor        # [P,W] which of the B*L slots a cell takes
-    segment: Tensor       # [P,W] 0: empty; cells with the same number may attend to each other
-    kept: Tensor          # [M] the slots that come out, row after row
-    cell: Tensor | None   # [M] the cell each of them was computed in; None: the grid is the rectangle itself
-    last: Tensor          # [B] which of the M is a row's last position
-    width: int            # L
+
+    source: Tensor  # [P,W] which of the B*L slots a cell takes
+    segment: Tensor  # [P,W] 0: empty; cells with the same number may attend to each other
+    kept: Tensor  # [M] the slots that come out, row after row
+    cell: Tensor | None  # [M] the cell each of them was computed in; None: the grid is the rectangle itself
+    last: Tensor  # [B] which of the M is a row's last position
+    width: int  # L
 
     @property
-    def slot(self)->Tensor: return self.source % self.width   # [P,W] position 0..L-1 in the padded row
+    def slot(self) -> Tensor:
+        return self.source % self.width  # [P,W] position 0..L-1 in the padded row
+
     @property
-    def row(self)->Tensor: return self.kept // self.width     # [M]
+    def row(self) -> Tensor:
+        return self.kept // self.width  # [M]
+
     @property
-    def real(self)->Tensor: # [M] False where a padded slot came out, as it does in a rectangle: whatever pools or compares positions must leave these out
+    # [M] False where a padded slot came out, as it does in a rectangle: whatever pools or compares positions
+    # must leave these out
+    def real(self) -> Tensor:
         return self.take(self.segment > 0)
-    def pick(self, x:Tensor)->Tensor:
+
+    def pick(self, x: Tensor) -> Tensor:
         "[B,L,...] -> [M,...]: the kept positions of something padded."
         return x.flatten(0, 1)[self.kept]
-    def take(self, h:Tensor)->Tensor:
+
+    def take(self, h: Tensor) -> Tensor:
         "[P,W,...] -> [M,...]: the kept positions of something computed on the grid."
         return h.flatten(0, 1) if self.cell is None else h.flatten(0, 1)[self.cell]
-    def mean(self, h:Tensor)->Tensor:
+
+    def mean(self, h: Tensor) -> Tensor:
         "[M,D] -> [B,D]: the mean over a row's real positions."
         real = self.real.to(h.dtype)
         total = h.new_zeros(len(self.last), h.shape[1]).index_add(0, self.row, h * real[:, None])
         return total / real.new_zeros(len(self.last)).index_add(0, self.row, real)[:, None]
 
-register_pytree_node(Layout, lambda l: ([getattr(l, f.name) for f in fields(l)], None), lambda parts, _: Layout(*parts))    # `vmap` looks for the tensors in it
 
-def rectangle(length:Tensor, width:int)->Layout:
+# `vmap` looks for the tensors in it
+register_pytree_node(
+    Layout, lambda lay: ([getattr(lay, f.name) for f in fields(lay)], None), lambda parts, _: Layout(*parts)
+)
+
+
+def rectangle(length: Tensor, width: int) -> Layout:
     "The padded layout: a row of cells for each row, padding computed too. Static shapes, as GPUs like them."
     slot = torch.arange(width, device=length.device)
     source = torch.arange(len(length) * width, device=length.device).view(-1, width)
-    return Layout(source, (slot >= width - length[:, None]).long(), source.flatten(), None, source[:, -1], width)
+    return Layout(
+        source, (slot >= width - length[:, None]).long(), source.flatten(), None, source[:, -1], width
+    )
+
 
 def pack(
-    length:Tensor, # [B] real positions of each row, 1..width; on the CPU
-    width:int,     # L, also the width of a bin
-)->Layout:
-    "The packed layout: several rows share a bin, longest first, and only real positions come out. Raises `ValueError` for a row of less than one item or more than `width`."
+    length: Tensor,  # [B] real positions of each row, 1..width; on the CPU
+    width: int,  # L, also the width of a bin
+) -> Layout:
+    """The packed layout: several rows share a bin, longest first, and only real positions come out. Raises
+    `ValueError` for a row of less than one item or more than `width`.
+    """
     n = length.numpy()
-    if len(n) and not 1 <= n.min() <= n.max() <= width: raise ValueError(f"rows of {n.min()} to {n.max()} items do not go into bins of {width}: pack takes 1 to {width}")
-    order = np.argsort(-n, kind="stable")                    # longest first
+    if len(n) and not 1 <= n.min() <= n.max() <= width:
+        raise ValueError(
+            f"rows of {n.min()} to {n.max()} items do not go into bins of {width}: pack takes 1 to {width}"
+        )
+    order = np.argsort(-n, kind="stable")  # longest first
     values, counts = np.unique(n, return_counts=True)
-    left = list(zip(values[::-1].tolist(), counts[::-1].tolist()))   # (length, rows of it not yet placed)
-    placed, bins = [], 0                                     # (length, bin, how many)
+    left = list(zip(values[::-1].tolist(), counts[::-1].tolist()))  # (length, rows of it not yet placed)
+    placed, bins = [], 0  # (length, bin, how many)
     while left:
         room, rest = width, []
         for v, c in left:
-            if k := min(c, room // v): placed.append((v, bins, k)); room -= k * v
-            if c > k: rest.append((v, c - k))
+            if k := min(c, room // v):
+                placed.append((v, bins, k))
+                room -= k * v
+            if c > k:
+                rest.append((v, c - k))
         left, bins = rest, bins + 1
-    placed = np.array(sorted(placed, key=lambda p: -p[0]) or np.zeros((0, 3)), dtype=np.int64)   # stable: bins stay in order within a length
-    bin_of = np.empty(len(n), dtype=np.int64); bin_of[order] = np.repeat(placed[:, 1], placed[:, 2])
-    def before(x): return np.cumsum(x) - x                   # sum of all earlier entries
+    # stable: bins stay in order within a length
+    placed = np.array(sorted(placed, key=lambda p: -p[0]) or np.zeros((0, 3)), dtype=np.int64)
+    bin_of = np.empty(len(n), dtype=np.int64)
+    bin_of[order] = np.repeat(placed[:, 1], placed[:, 2])
+
+    def before(x):
+        return np.cumsum(x) - x  # sum of all earlier entries
+
     by_bin = np.argsort(bin_of, kind="stable")
-    first = np.empty(len(n), dtype=np.int64)                 # cell in its bin where a row begins
-    first[by_bin] = before(n[by_bin]) - before(np.bincount(bin_of, weights=n, minlength=bins).astype(np.int64))[bin_of[by_bin]]
+    first = np.empty(len(n), dtype=np.int64)  # cell in its bin where a row begins
+    first[by_bin] = (
+        before(n[by_bin])
+        - before(np.bincount(bin_of, weights=n, minlength=bins).astype(np.int64))[bin_of[by_bin]]
+    )
     row = np.repeat(np.arange(len(n)), n)
-    j = np.arange(len(row)) - before(n)[row]                 # 0.. within the row
+    j = np.arange(len(row)) - before(n)[row]  # 0.. within the row
     kept, cell = row * width + width - n[row] + j, bin_of[row] * width + first[row] + j
     source, segment = np.zeros((2, bins * width), dtype=np.int64)
     source[cell], segment[cell] = kept, row + 1
     source, segment, kept, cell, last = map(torch.from_numpy, (source, segment, kept, cell, np.cumsum(n) - 1))
     return Layout(source.view(bins, width), segment.view(bins, width), kept, cell, last, width)
 
+
 _packing = ContextVar("packing", default=True)
+
 
 @contextmanager
 def rectangles():
-    "A context in which every layout is the rectangle, on the CPU too: [several models at once](15_stacked.ipynb) need batches of one shape."
+    """A context in which every layout is the rectangle, on the CPU too: [several models at
+    once](15_stacked.ipynb) need batches of one shape.
+    """
     token = _packing.set(False)
-    try: yield
-    finally: _packing.reset(token)
+    try:
+        yield
+    finally:
+        _packing.reset(token)
 
-def layout_for(length:Tensor, width:int)->Layout:
-    "Packed on the CPU, where every position costs; the rectangle on a GPU, where launches cost and shapes should not change."
+
+def layout_for(length: Tensor, width: int) -> Layout:
+    """Packed on the CPU, where every position costs; the rectangle on a GPU, where launches cost and shapes
+    should not change.
+    """
     return pack(length, width) if length.device.type == "cpu" and _packing.get() else rectangle(length, width)
 
 # %% ../nbs/02_batches.ipynb #c023
 class Batch:
     "B rows, left-padded to L, with what can be derived from them; each part is made when first asked for."
-    def __init__(self, rows:Rows): self.rows, self._kept = rows, {}
-    def __len__(self)->int: return len(self.rows)
+
+    def __init__(self, rows: Rows):
+        self.rows, self._kept = rows, {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
     @property
-    def length(self)->Tensor: return self.rows.length   # [B]
+    def length(self) -> Tensor:
+        return self.rows.length  # [B]
+
     @property
-    def user(self)->Tensor: return self.rows.user       # [B]
+    def user(self) -> Tensor:
+        return self.rows.user  # [B]
 
     @cached_property
-    def items(self)->Tensor: # [B,L], 0 in front
+    def items(self) -> Tensor:  # [B,L], 0 in front
         r = self.rows
-        back = torch.arange(r.max_len, 0, -1, device=r.device)            # L..1: how far from the end of the row
+        # L..1: how far from the end of the row
+        back = torch.arange(r.max_len, 0, -1, device=r.device)
         at = (r.start + r.length)[:, None] - back
         return torch.where(back <= r.length[:, None], r.ds.items[at.clamp_min(0)], 0)
+
     @cached_property
-    def next(self)->Tensor: # [B] the item after the row
+    def next(self) -> Tensor:  # [B] the item after the row
         return self.rows.ds.items[self.rows.start + self.rows.length]
+
     @cached_property
-    def layout(self)->Layout: return layout_for(self.length, self.rows.max_len)
+    def layout(self) -> Layout:
+        return layout_for(self.length, self.rows.max_len)
+
     @cached_property
-    def at(self)->Tensor|None: # [B] which of the layout's M positions have a target; None: all
+    def at(self) -> Tensor | None:  # [B] which of the layout's M positions have a target; None: all
         return None if self.rows.every else self.layout.last
+
     @cached_property
-    def target(self)->Tensor: # [M] or [B], the item to predict at each of them; 0: none
-        if not self.rows.every: return self.next
+    def target(self) -> Tensor:  # [M] or [B], the item to predict at each of them; 0: none
+        if not self.rows.every:
+            return self.next
         after = torch.cat([self.items[:, 1:], self.next[:, None]], 1)
         return self.layout.pick(torch.where(self.items > 0, after, 0))
+
     @cached_property
-    def target_user(self)->Tensor: # [M] or [B], whose target it is
+    def target_user(self) -> Tensor:  # [M] or [B], whose target it is
         return self.user[self.layout.row] if self.rows.every else self.user
 
-    def once(self, name:str, make):
+    def once(self, name: str, make):
         "What `make()` returned the first time `name` was asked for on this batch."
-        if name not in self._kept: self._kept[name] = make()
+        if name not in self._kept:
+            self._kept[name] = make()
         return self._kept[name]
 
 # %% ../nbs/02_batches.ipynb #register

@@ -17,27 +17,34 @@ from .batches import Layout, rectangle
 from .data import check_whole
 
 # %% ../nbs/07_clusters.ipynb #c007
-def _parts(x:Tensor, k:int): # rows at a time, as many as make some 12 MB of float32 scores against k centres, 200 MB on a GPU
+# rows at a time, as many as make some 12 MB of float32 scores against k centres, 200 MB on a GPU
+def _parts(x: Tensor, k: int):
     return x.split(max(16, (3_000_000 if x.device.type == "cpu" else 50_000_000) // k))
 
+
 def nearest(
-    x:Tensor,          # [R,D]
-    centroids:Tensor,  # [K,D]
-)->tuple[Tensor, Tensor]: # [R] index of the nearest centroid, the first of equals; [R] squared distance, not finite where the row is not
+    x: Tensor,  # [R,D]
+    centroids: Tensor,  # [K,D]
+    # [R] index of the nearest centroid, the first of equals; [R] squared distance, not finite where the row
+    # is not
+) -> tuple[Tensor, Tensor]:
     "The nearest centroid by squared Euclidean distance."
     half = centroids.square().sum(1) / 2
-    i = torch.cat([torch.addmm(half, part, centroids.T, alpha=-1).argmin(1) for part in _parts(x, len(centroids))])
+    i = torch.cat(
+        [torch.addmm(half, part, centroids.T, alpha=-1).argmin(1) for part in _parts(x, len(centroids))]
+    )
     return i, (x - centroids[i]).square().sum(1)
 
 # %% ../nbs/07_clusters.ipynb #c011
-def _means(x:Tensor, i:Tensor, k:int)->tuple[Tensor, Tensor]: # [K,D], 0 where empty; [K] counts
+def _means(x: Tensor, i: Tensor, k: int) -> tuple[Tensor, Tensor]:  # [K,D], 0 where empty; [K] counts
     total = x.new_zeros(k, x.shape[1])
     for part, j in zip(_parts(x, k), _parts(i, k)):
         total += part.new_zeros(len(part), k).scatter_(1, j[:, None], 1).T @ part
     count = torch.bincount(i, minlength=k)
     return total / count.clamp_min(1)[:, None], count
 
-def _split_large(centroids:Tensor, count:Tensor, generator:torch.Generator): # in place
+
+def _split_large(centroids: Tensor, count: Tensor, generator: torch.Generator):  # in place
     nudge = (1 - 2 * (torch.arange(centroids.shape[1], device=centroids.device) % 2)) / 1024
     for empty in (count == 0).nonzero().flatten().tolist():
         large = int(torch.multinomial((count - 1).clamp_min(0).double(), 1, generator=generator))
@@ -46,57 +53,91 @@ def _split_large(centroids:Tensor, count:Tensor, generator:torch.Generator): # i
         count[empty] = count[large] // 2
         count[large] -= count[empty]
 
+
 def lloyd(
-    x:Tensor,                  # [R,D]
-    centroids:Tensor,          # [K,D] where to start
-    iterations:int=20,         # at most; fewer once no point changes its cluster
-    generator:torch.Generator|None=None, # on the CPU; used only to choose which cluster to split
-)->Tensor:                     # [K,D], in the order of the start
+    x: Tensor,  # [R,D]
+    centroids: Tensor,  # [K,D] where to start
+    iterations: int = 20,  # at most; fewer once no point changes its cluster
+    generator: torch.Generator | None = None,  # on the CPU; used only to choose which cluster to split
+) -> Tensor:  # [K,D], in the order of the start
     "Lloyd's algorithm; an empty cluster takes half of a large one, as in faiss."
     before = None
     for _ in range(iterations):
         i, _ = nearest(x, centroids)
-        if before is not None and (i == before).all(): break
+        if before is not None and (i == before).all():
+            break
         centroids, count = _means(x, i, len(centroids))
         count = count.cpu()
         before = i if count.all() else None
-        if before is None: _split_large(centroids, count, generator)
+        if before is None:
+            _split_large(centroids, count, generator)
     return centroids
 
 # %% ../nbs/07_clusters.ipynb #c016
-def _check_points(x:Tensor, k:int, restarts:int, start:Tensor|None):
-    if k < 1: raise ValueError(f"k={k}: one cluster at least")
-    if start is None and restarts < 1: raise ValueError(f"restarts={restarts}: one random start at least")
-    if start is not None and start.shape != (k, x.shape[1]): raise ValueError(f"a start of shape {list(start.shape)} for {k} clusters of width {x.shape[1]}: one centroid each, [{k},{x.shape[1]}]")
-    if len(x) < k: raise ValueError(f"{len(x)} points cannot make {k} clusters: ask for at most {len(x)}, or give more rows")
+def _check_points(x: Tensor, k: int, restarts: int, start: Tensor | None):
+    if k < 1:
+        raise ValueError(f"k={k}: one cluster at least")
+    if start is None and restarts < 1:
+        raise ValueError(f"restarts={restarts}: one random start at least")
+    if start is not None and start.shape != (k, x.shape[1]):
+        raise ValueError(
+            f"a start of shape {list(start.shape)} for {k} clusters of width {x.shape[1]}: one centroid each,"
+            f" [{k},{x.shape[1]}]"
+        )
+    if len(x) < k:
+        raise ValueError(
+            f"{len(x)} points cannot make {k} clusters: ask for at most {len(x)}, or give more rows"
+        )
     bad = (~x.isfinite()).any(1)
-    if bad.any(): raise ValueError(f"{int(bad.sum())} of {len(x)} points hold NaN or infinity, the first in row {int(bad.nonzero()[0])}: see that the encoder has not diverged (learning rate, loss) before clustering")
+    if bad.any():
+        raise ValueError(
+            f"{int(bad.sum())} of {len(x)} points hold NaN or infinity, the first in row"
+            f" {int(bad.nonzero()[0])}: see that the encoder has not diverged (learning rate, loss) before"
+            " clustering"
+        )
+
 
 def kmeans(
-    x:Tensor,              # [R,D] on any device
-    k:int,                 # K
-    iterations:int=20,     # of each start
-    restarts:int=5,        # random starts, of which the one with the least inertia is kept
-    start:Tensor|None=None, # [K,D] centroids to go on from instead
-    seed:int=1,
-)->Tensor:                 # [K,D] centroids, not normalised
-    "K-means with torch. Raises `ValueError` for fewer points than clusters, for points that are not finite, for `k` or `restarts` below 1 and for a start of another shape."
+    x: Tensor,  # [R,D] on any device
+    k: int,  # K
+    iterations: int = 20,  # of each start
+    restarts: int = 5,  # random starts, of which the one with the least inertia is kept
+    start: Tensor | None = None,  # [K,D] centroids to go on from instead
+    seed: int = 1,
+) -> Tensor:  # [K,D] centroids, not normalised
+    """K-means with torch. Raises `ValueError` for fewer points than clusters, for points that are not finite,
+    for `k` or `restarts` below 1 and for a start of another shape.
+    """
     _check_points(x, k, restarts, start)
     g = torch.Generator().manual_seed(seed)
-    if start is not None: return lloyd(x, start.to(x), iterations, g)
-    found = (lloyd(x, x[torch.randperm(len(x), generator=g)[:k].to(x.device)], iterations, g) for _ in range(restarts))
+    if start is not None:
+        return lloyd(x, start.to(x), iterations, g)
+    found = (
+        lloyd(x, x[torch.randperm(len(x), generator=g)[:k].to(x.device)], iterations, g)
+        for _ in range(restarts)
+    )
     return min(found, key=lambda c: nearest(x, c)[1].sum().item())
 
 # %% ../nbs/07_clusters.ipynb #c021
-def faiss_kmeans(x:Tensor, k:int, iterations:int=20, restarts:int=5, start:Tensor|None=None, seed:int=1)->Tensor:
-    "`kmeans`, computed by faiss on the CPU in float32; same arguments, same result in kind. Raises `ValueError` as `kmeans` does, and `ImportError` without faiss."
-    try: import faiss
-    except ImportError as e: raise ImportError("faiss is not installed: pip install faiss-cpu, or use `kmeans`, which needs only torch") from e
+def faiss_kmeans(
+    x: Tensor, k: int, iterations: int = 20, restarts: int = 5, start: Tensor | None = None, seed: int = 1
+) -> Tensor:
+    """`kmeans`, computed by faiss on the CPU in float32; same arguments, same result in kind. Raises
+    `ValueError` as `kmeans` does, and `ImportError` without faiss.
+    """
+    try:
+        import faiss
+    except ImportError as e:
+        raise ImportError(
+            "faiss is not installed: pip install faiss-cpu, or use `kmeans`, which needs only torch"
+        ) from e
     _check_points(x, k, restarts, start)
     c = faiss.Clustering(x.shape[1], k)
     c.niter, c.nredo, c.seed = iterations, restarts if start is None else 1, seed
-    c.min_points_per_centroid, c.max_points_per_centroid = 1, len(x)      # no warning for few points, all points used
-    if start is not None: faiss.copy_array_to_vector(start.detach().float().cpu().numpy().ravel(), c.centroids)
+    # no warning for few points, all points used
+    c.min_points_per_centroid, c.max_points_per_centroid = 1, len(x)
+    if start is not None:
+        faiss.copy_array_to_vector(start.detach().float().cpu().numpy().ravel(), c.centroids)
     c.train(x.detach().float().cpu().contiguous().numpy(), faiss.IndexFlatL2(x.shape[1]))
     return torch.from_numpy(faiss.vector_to_array(c.centroids).reshape(k, -1)).to(x)
 
@@ -104,149 +145,228 @@ def faiss_kmeans(x:Tensor, k:int, iterations:int=20, restarts:int=5, start:Tenso
 class KMeans(nn.Module):
     """K-means over all rows, fitted anew each epoch from where the last fit ended.
 
-    State is in buffers: `load_state_dict` resumes, the next fit being warm if the saved one would have been."""
-    def __init__(self,
-        k:int,                # K
-        dim:int,              # D
-        iterations:int=20,    # of each random start of the first fit
-        restarts:int=5,       # random starts of the first fit
-        later:int=20,         # iterations of later fits, at most
-        normalise:bool=True,  # whether an intent is its centroid scaled to length 1
-        engine=None,          # `kmeans` or `faiss_kmeans`; default: faiss for points on the CPU where it is installed
-        seed:int=1,           # each fit draws from the start of this seed, so that a resumed run draws the same
+    State is in buffers: `load_state_dict` resumes, the next fit being warm if the saved one would have
+    been."""
+
+    def __init__(
+        self,
+        k: int,  # K
+        dim: int,  # D
+        iterations: int = 20,  # of each random start of the first fit
+        restarts: int = 5,  # random starts of the first fit
+        later: int = 20,  # iterations of later fits, at most
+        normalise: bool = True,  # whether an intent is its centroid scaled to length 1
+        # `kmeans` or `faiss_kmeans`; default: faiss for points on the CPU where it is installed
+        engine=None,
+        # each fit draws from the start of this seed, so that a resumed run draws the same
+        seed: int = 1,
     ):
         super().__init__()
         check_whole(k=k, dim=dim, iterations=iterations, restarts=restarts, later=later)
-        self.iterations, self.restarts, self.later, self.normalise, self.engine, self.seed = iterations, restarts, later, normalise, engine, seed
+        self.iterations, self.restarts, self.later, self.normalise, self.engine, self.seed = (
+            iterations,
+            restarts,
+            later,
+            normalise,
+            engine,
+            seed,
+        )
         self.register_buffer("centroids", torch.zeros(k, dim))
         self.register_buffer("ready", torch.tensor(False))
-        self._ready = False                                    # what is known of `ready` without asking the device
+        # what is known of `ready` without asking the device
+        self._ready = False
 
-    def _load_from_state_dict(self, *args, **kw): super()._load_from_state_dict(*args, **kw); self._ready = False
+    def _load_from_state_dict(self, *args, **kw):
+        super()._load_from_state_dict(*args, **kw)
+        self._ready = False
 
     @torch.no_grad()
-    def fit(self, x:Tensor)->"KMeans": # itself
-        "Fit to the points `x` [R,D], one for each training row, computed in eval mode. Raises `ValueError` for points of another width, too few of them, or some that are not finite."
+    def fit(self, x: Tensor) -> "KMeans":  # itself
+        """Fit to the points `x` [R,D], one for each training row, computed in eval mode. Raises `ValueError`
+        for points of another width, too few of them, or some that are not finite.
+        """
         k, dim = self.centroids.shape
-        if x.dim() != 2 or x.shape[1] != dim: raise ValueError(f"points of shape {list(x.shape)} for centroids of width {dim}: give one vector for each row, [R,{dim}]")
-        engine = self.engine or (faiss_kmeans if x.device.type == "cpu" and importlib.util.find_spec("faiss") else kmeans)
-        if self.ready: found = engine(x, k, self.later, 1, start=self.centroids, seed=self.seed)
-        else: found = engine(x, k, self.iterations, self.restarts, seed=self.seed)
+        if x.dim() != 2 or x.shape[1] != dim:
+            raise ValueError(
+                f"points of shape {list(x.shape)} for centroids of width {dim}: give one vector for each row,"
+                f" [R,{dim}]"
+            )
+        engine = self.engine or (
+            faiss_kmeans if x.device.type == "cpu" and importlib.util.find_spec("faiss") else kmeans
+        )
+        if self.ready:
+            found = engine(x, k, self.later, 1, start=self.centroids, seed=self.seed)
+        else:
+            found = engine(x, k, self.iterations, self.restarts, seed=self.seed)
         self.centroids.copy_(found)
         self.ready.fill_(True)
         return self
 
     def _need_fit(self):
         self._ready = self._ready or bool(self.ready)
-        if not self._ready: raise RuntimeError("no clusters yet: call fit(x) with the vectors of all training rows, such as in on_epoch")
+        if not self._ready:
+            raise RuntimeError(
+                "no clusters yet: call fit(x) with the vectors of all training rows, such as in on_epoch"
+            )
 
     @torch.no_grad()
-    def assign(self, x:Tensor)->Tensor: # [B,D] -> [B]
+    def assign(self, x: Tensor) -> Tensor:  # [B,D] -> [B]
         "The cluster of each row: the nearest raw centroid."
         self._need_fit()
         return nearest(x.to(self.centroids.dtype), self.centroids)[0]
 
-    def intents(self)->Tensor: # [K,D], constant
+    def intents(self) -> Tensor:  # [K,D], constant
         "The vector that stands for each cluster."
         self._need_fit()
         return F.normalize(self.centroids) if self.normalise else self.centroids.clone()
 
-    def forward(self, x:Tensor)->tuple[Tensor, Tensor]: # [B,D] -> [B] clusters, [B,D] their intents; no gradient
+    # [B,D] -> [B] clusters, [B,D] their intents; no gradient
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         i = self.assign(x)
         return i, self.intents()[i]
 
 # %% ../nbs/07_clusters.ipynb #c036
 def intent_scores(
-    z:Tensor,   # [B,D]
-    mu:Tensor,  # [K,D] prototypes, or the `intents()` of a `KMeans`
-    normalise:bool=True, # cosine; False: the dot product
-)->Tensor:      # [B,K]
+    z: Tensor,  # [B,D]
+    mu: Tensor,  # [K,D] prototypes, or the `intents()` of a `KMeans`
+    normalise: bool = True,  # cosine; False: the dot product
+) -> Tensor:  # [B,K]
     "How well each row fits each intent: z mu^T."
     return F.normalize(z) @ F.normalize(mu).T if normalise else z @ mu.T
 
+
 def soft_assignment(
-    scores:Tensor,  # [B,K]
-    tau:float=.1,   # tau_1; smaller: harder
-)->Tensor:          # [B,K], rows sum to 1
+    scores: Tensor,  # [B,K]
+    tau: float = 0.1,  # tau_1; smaller: harder
+) -> Tensor:  # [B,K], rows sum to 1
     "p of S4Rec's Eq. 7. Its argmax is h(u), whatever `tau`. Raises `ValueError` for a `tau` of 0 or less."
-    if isinstance(tau, (int, float)) and not tau > 0: raise ValueError(f"tau={tau}: a number above 0")
+    if isinstance(tau, (int, float)) and not tau > 0:
+        raise ValueError(f"tau={tau}: a number above 0")
     return (scores / tau).softmax(-1)
+
 
 class Prototypes(nn.Module):
     "K trainable intents; `Prototypes(k, dim)(z)` are the scores of the rows `z`."
-    def __init__(self,
-        k:int,
-        dim:int,
-        normalise:bool=True,
-        generator:torch.Generator|None=None,
-    ):
+
+    def __init__(self, k: int, dim: int, normalise: bool = True, generator: torch.Generator | None = None):
         super().__init__()
         check_whole(k=k, dim=dim)
-        self.weight, self.normalise = nn.Parameter(F.normalize(torch.randn(k, dim, generator=generator))), normalise   # [K,D], random directions
+        # [K,D], random directions
+        self.weight, self.normalise = (
+            nn.Parameter(F.normalize(torch.randn(k, dim, generator=generator))),
+            normalise,
+        )
 
-    def forward(self, z:Tensor)->Tensor: # [B,D] -> [B,K]
+    def forward(self, z: Tensor) -> Tensor:  # [B,D] -> [B,K]
         return intent_scores(z, self.weight, self.normalise)
 
     @torch.no_grad()
     def renormalise(self):
-        "Scale the parameters back to length 1, before each step, as SwAV does: scores stay, and a step keeps its size as an angle."
+        """Scale the parameters back to length 1, before each step, as SwAV does: scores stay, and a step
+        keeps its size as an angle.
+        """
         self.weight.copy_(F.normalize(self.weight))
 
 # %% ../nbs/07_clusters.ipynb #c042
 @torch.no_grad()
 def sinkhorn(
-    scores:Tensor,     # [B,K] of the rows of one batch; real rows only, every one counts
-    eps:float=.05,     # sharpness: smaller, harder
-    iterations:int=3,  # rounds, at least 1
-)->Tensor:             # [B,K], detached; rows sum to 1, columns to about B/K
-    "Sinkhorn-Knopp in log space: the targets q of S4Rec's Eq. 9-11, as SwAV computes them. Scores up to about eps times 1e38 are fine. Raises `ValueError` for no rounds and for an `eps` of 0 or less."
-    if isinstance(eps, (int, float)) and not eps > 0: raise ValueError(f"eps={eps}: a number above 0")
-    if iterations < 1: raise ValueError(f"iterations={iterations}: at least one round is needed for rows that sum to 1")
+    scores: Tensor,  # [B,K] of the rows of one batch; real rows only, every one counts
+    eps: float = 0.05,  # sharpness: smaller, harder
+    iterations: int = 3,  # rounds, at least 1
+) -> Tensor:  # [B,K], detached; rows sum to 1, columns to about B/K
+    """Sinkhorn-Knopp in log space: the targets q of S4Rec's Eq. 9-11, as SwAV computes them. Scores up to
+    about eps times 1e38 are fine. Raises `ValueError` for no rounds and for an `eps` of 0 or less.
+    """
+    if isinstance(eps, (int, float)) and not eps > 0:
+        raise ValueError(f"eps={eps}: a number above 0")
+    if iterations < 1:
+        raise ValueError(f"iterations={iterations}: at least one round is needed for rows that sum to 1")
     log_q = scores / eps
     for _ in range(iterations):
-        log_q = log_q - log_q.logsumexp(0, keepdim=True)      # prototypes: equal columns
-        log_q = log_q - log_q.logsumexp(1, keepdim=True)      # samples: rows of sum 1
+        log_q = log_q - log_q.logsumexp(0, keepdim=True)  # prototypes: equal columns
+        log_q = log_q - log_q.logsumexp(1, keepdim=True)  # samples: rows of sum 1
     return log_q.exp()
 
 # %% ../nbs/07_clusters.ipynb #c053
 class IntentEncoder(nn.Module):
     """K intents of each row from its hidden states (DSSRec, Ma et al. KDD 2020).
 
-    With a layout only real positions count. Without one, padded slots take part in both softmaxes, as in the code that is usually cited (abinashsinha330/DSSRec; the paper's authors published none).
+    With a layout only real positions count. Without one, padded slots take part in both softmaxes, as in the
+    code that is usually cited (abinashsinha330/DSSRec; the paper's authors published none).
     Raises `ValueError` for rows of more than `max_len` slots."""
-    def __init__(self,
-        k:int,            # K
-        dim:int,          # D
-        max_len:int=50,   # slots of a padded row, as the encoder's
+
+    def __init__(
+        self,
+        k: int,  # K
+        dim: int,  # D
+        max_len: int = 50,  # slots of a padded row, as the encoder's
     ):
         super().__init__()
         check_whole(k=k, dim=dim, max_len=max_len)
-        def vectors(*n): return nn.Parameter(torch.randn(*n, dim) / dim ** .5)
-        self.prototypes, self.slots, self.query, self.offset = vectors(k), vectors(max_len), vectors(), vectors(2, k)    # c, alpha, b, beta
-        self.key = nn.Linear(dim, dim)                                                                                   # W, w
-        self.norm = nn.ModuleDict({name: nn.LayerNorm(dim, eps=1e-12) for name in ("position", "prototype", "key", "query", "intent")})
 
-    def shares(self, h:Tensor)->Tensor: # [M,D] -> [M,K], rows sum to 1
+        def vectors(*n):
+            return nn.Parameter(torch.randn(*n, dim) / dim**0.5)
+
+        # c, alpha, b, beta
+        self.prototypes, self.slots, self.query, self.offset = (
+            vectors(k),
+            vectors(max_len),
+            vectors(),
+            vectors(2, k),
+        )
+        # W, w
+        self.key = nn.Linear(dim, dim)
+        self.norm = nn.ModuleDict(
+            {
+                name: nn.LayerNorm(dim, eps=1e-12)
+                for name in ("position", "prototype", "key", "query", "intent")
+            }
+        )
+
+    def shares(self, h: Tensor) -> Tensor:  # [M,D] -> [M,K], rows sum to 1
         "p(k|i): which intents a position serves."
-        return (self.norm["position"](h) @ self.norm["prototype"](self.prototypes).T / h.shape[-1] ** .5).softmax(-1)
+        return (
+            self.norm["position"](h) @ self.norm["prototype"](self.prototypes).T / h.shape[-1] ** 0.5
+        ).softmax(-1)
 
-    def importance(self, h:Tensor, layout:Layout)->Tensor: # [M,D] -> [B,L], rows sum to 1, 0 where there is no real position
+    # [M,D] -> [B,L], rows sum to 1, 0 where there is no real position
+    def importance(self, h: Tensor, layout: Layout) -> Tensor:
         "p(i): how much a position matters."
         key = self.norm["key"](h + self.slots[layout.kept % layout.width + len(self.slots) - layout.width])
         key = key + F.relu(self.key(key))
         query = self.norm["query"](self.query + self.slots[-1] + h[layout.last])
-        score = ((key * query[layout.row]).sum(-1) / h.shape[-1] ** .5).where(layout.real, torch.finfo(h.dtype).min)
-        score = score.new_full((len(query) * layout.width,), torch.finfo(h.dtype).min).index_copy(0, layout.kept, score).view(len(query), layout.width)
-        return score.softmax(1) * (score > torch.finfo(h.dtype).min)                        # the factor matters for a row without anything real
+        score = ((key * query[layout.row]).sum(-1) / h.shape[-1] ** 0.5).where(
+            layout.real, torch.finfo(h.dtype).min
+        )
+        score = (
+            score.new_full((len(query) * layout.width,), torch.finfo(h.dtype).min)
+            .index_copy(0, layout.kept, score)
+            .view(len(query), layout.width)
+        )
+        # the factor matters for a row without anything real
+        return score.softmax(1) * (score > torch.finfo(h.dtype).min)
 
-    def forward(self,
-        h:Tensor,                   # [M,D] hidden states at the layout's positions, or [B,L,D] without one
-        layout:Layout|None=None,
-        future:bool=False,          # use the second set of offsets, for what follows a row
-    )->Tensor:                      # [B,K,D]
-        if layout is None: layout, h = rectangle(torch.full((len(h),), h.shape[1], device=h.device), h.shape[1]), h.flatten(0, 1)      # every slot counts as real
+    def forward(
+        self,
+        h: Tensor,  # [M,D] hidden states at the layout's positions, or [B,L,D] without one
+        layout: Layout | None = None,
+        future: bool = False,  # use the second set of offsets, for what follows a row
+    ) -> Tensor:  # [B,K,D]
+        # every slot counts as real
+        if layout is None:
+            layout, h = (
+                rectangle(torch.full((len(h),), h.shape[1], device=h.device), h.shape[1]),
+                h.flatten(0, 1),
+            )
         B, L = len(layout.last), layout.width
-        if L > len(self.slots): raise ValueError(f"rows of {L} slots, but this intent encoder was made for max_len={len(self.slots)}")
-        def padded(x): return x.new_zeros(B * L, x.shape[1]).index_copy(0, layout.kept, x).view(B, L, x.shape[1])
-        weight = padded(self.shares(h)) * self.importance(h, layout)[..., None]                                         # [B,L,K]
+        if L > len(self.slots):
+            raise ValueError(
+                f"rows of {L} slots, but this intent encoder was made for max_len={len(self.slots)}"
+            )
+
+        def padded(x):
+            return x.new_zeros(B * L, x.shape[1]).index_copy(0, layout.kept, x).view(B, L, x.shape[1])
+
+        # [B,L,K]
+        weight = padded(self.shares(h)) * self.importance(h, layout)[..., None]
         return self.norm["intent"](self.offset[int(future)] + weight.transpose(1, 2) @ padded(h))

@@ -24,38 +24,78 @@ from .models.counts import TUNED, decayed, markov1, popularity
 from .models.factors import BPR_MF, bpr_mf
 from .models.intents import ICLREC, ICSREC, iclrec, icsrec
 from .models.pretraining import S3REC, S3REC_PRETRAINING, s3rec, s3rec_pretraining
-from .models.recurrent import GRU4REC, NARM, gru4rec, narm
-from .models.sasrec import SASREC, SMALL, sasrec, sasrec_pop
+from .models.recurrent import GRU4REC, NARM_PRESETS, gru4rec, narm
+from .models.sasrec import SASREC, sasrec, sasrec_pop
 from .models.views import CL4SREC, COSEREC, DUOREC, cl4srec, coserec, duorec
 from .runs import Run, address, find_runs, published_dir, run, usual_len
 from .verdicts import better, reasons, relative_difference, waited
 
 # %% ../nbs/29_baselines.ipynb #c005
 def reported(
-    dataset:str,             # such as "beauty"
-    copied:bool=False,       # count figures that carry a note too, such as those a paper took over from another one
-)->pd.DataFrame:             # model, metric -> "low", "high", "sources"
-    "The range of the published figures of each model. Raises `ValueError` for a dataset of which none is known."
-    t = pd.read_csv(data_dir()/"published.tsv", sep="\t", keep_default_na=False)
-    if dataset not in set(t.dataset): raise ValueError(f"no published figures of {dataset!r}; there are some of {', '.join(sorted(set(t.dataset)))}")
+    dataset: str,  # such as "beauty"
+    # count figures that carry a note too, such as those a paper took over from another one
+    copied: bool = False,
+) -> pd.DataFrame:  # model, metric -> "low", "high", "sources"
+    """The range of the published figures of each model. Raises `ValueError` for a dataset of which none is
+    known.
+    """
+    t = pd.read_csv(data_dir() / "published.tsv", sep="\t", keep_default_na=False)
+    if dataset not in set(t.dataset):
+        raise ValueError(
+            f"no published figures of {dataset!r}; there are some of {', '.join(sorted(set(t.dataset)))}"
+        )
     t = t[(t.dataset == dataset) & (copied | (t.note == ""))]
     return t.groupby(["model", "metric"]).value.agg(low="min", high="max", sources="count")
 
 # %% ../nbs/29_baselines.ipynb #c009
-SMALLER = dict(dim=32, layers=1, p=.2, clusters=32, n_clusters=32, warmup=5, lr=3e-3, batch_size=128, epochs=60, patience=10)
-def smaller(call:dict)->dict: # arguments of `run`
-    "A call for the built-in dataset: one layer of width 32, 32 clusters, larger steps. Weights, temperatures and operators stay as they are."
+SMALLER = dict(
+    dim=32,
+    layers=1,
+    p=0.2,
+    clusters=32,
+    n_clusters=32,
+    warmup=5,
+    lr=3e-3,
+    batch_size=128,
+    epochs=60,
+    patience=10,
+)
+
+
+def smaller(call: dict) -> dict:  # arguments of `run`
+    """A call for the built-in dataset: one layer of width 32, 32 clusters, larger steps. Weights,
+    temperatures and operators stay as they are.
+    """
     takes, protocol = inspect.signature(call["method"]).parameters, inspect.signature(run).parameters
-    if not {"dim", "start"} & set(takes): return call                                     # a counter
+    if not {"dim", "start"} & set(takes):
+        return call  # a counter
     start = {"start": smaller(call["start"])} if isinstance(call.get("start"), dict) else {}
-    fits = lambda k, v: type(takes[k].default) is type(v) if k in takes else k in protocol    # SparseEnNet's `clusters` is a weight, others' a number of clusters
+
+    def fits(k, v):
+        # SparseEnNet's `clusters` is a weight, others' a number of clusters
+        return type(takes[k].default) is type(v) if k in takes else k in protocol
+
     return call | {k: v for k, v in SMALLER.items() if fits(k, v)} | start
 
-def baselines(dataset:str)->dict[str, tuple[dict, str|None]]: # name -> (arguments of `run`, the model's name in `reported`)
-    "The systems of this part, each with its published settings for a dataset; for the built-in one Beauty's, made `smaller`. `make` runs them, on any dataset; all but S3-Rec's, whose `start` is a call itself, can go to `run`."
-    if dataset == "builtin": return {n: (smaller(call), None) for n, (call, _) in baselines("beauty").items()}
-    if dataset not in SASREC: raise ValueError(f"no settings are published for {dataset!r}, there are some for {', '.join(d for d in SASREC if d != 'builtin')}; for data of your own begin with baselines('builtin')")
-    pre = lambda **kw: dict(method=s3rec_pretraining, **S3REC_PRETRAINING[dataset], **kw)
+
+# name -> (arguments of `run`, the model's name in `reported`)
+def baselines(dataset: str) -> dict[str, tuple[dict, str | None]]:
+    """The systems of this part, each with its published settings for a dataset; for the built-in one
+    Beauty's, made `smaller`. `make` runs them, on any dataset; all but S3-Rec's, whose `start` is a call
+    itself, can go to `run`.
+    """
+    if dataset == "builtin":
+        return {n: (smaller(call), None) for n, (call, _) in baselines("beauty").items()}
+    if dataset not in SASREC:
+        raise ValueError(
+            f"no settings are published for {dataset!r}, there are some for"
+            f" {', '.join(d for d in SASREC if d != 'builtin')}; for data of your own begin with"
+            " baselines('builtin')"
+        )
+
+    def pre(**kw):
+        return dict(method=s3rec_pretraining, **S3REC_PRETRAINING[dataset], **kw)
+
     return {
         "popularity": (dict(method=popularity), "PopRec"),
         "Markov-1": (dict(method=markov1), None),
@@ -63,7 +103,7 @@ def baselines(dataset:str)->dict[str, tuple[dict, str|None]]: # name -> (argumen
         "BPR-MF": (dict(method=bpr_mf, **BPR_MF[dataset]), "BPR"),
         "GRU4Rec, BCE": (dict(method=gru4rec, **GRU4REC[dataset], loss="bce"), "GRU4Rec"),
         "GRU4Rec, CE": (dict(method=gru4rec, **GRU4REC[dataset]), "GRU4Rec"),
-        "NARM": (dict(method=narm, **NARM[dataset]), None),
+        "NARM": (dict(method=narm, **NARM_PRESETS[dataset]), None),
         "Caser": (dict(method=caser, **CASER[dataset]), "Caser"),
         "SASRec, BCE": (dict(method=sasrec, **SASREC[dataset], loss="bce"), "SASRec"),
         "SASRec, CE": (dict(method=sasrec, **SASREC[dataset], loss="ce"), "SASRec-CE"),
@@ -79,11 +119,17 @@ def baselines(dataset:str)->dict[str, tuple[dict, str|None]]: # name -> (argumen
         "S3-Rec, no attributes": (dict(method=s3rec, **S3REC[dataset], start=pre(attributes=False)), None),
     }
 
-def controls(dataset:str)->dict[str, tuple[dict, str|None]]: # as `baselines`
-    "Plain systems that share with a paper's system what is not its idea: the loss and the rows, or the number of layers."
+
+def controls(dataset: str) -> dict[str, tuple[dict, str | None]]:  # as `baselines`
+    """Plain systems that share with a paper's system what is not its idea: the loss and the rows, or the
+    number of layers.
+    """
     plain = {**SASREC[dataset], "layers": 1}
     return {
-        "SASRec, CE, prefixes": (dict(method=sasrec, **SASREC[dataset], loss="ce", rows=prefix_rows), "SASRec-CE"),
+        "SASRec, CE, prefixes": (
+            dict(method=sasrec, **SASREC[dataset], loss="ce", rows=prefix_rows),
+            "SASRec-CE",
+        ),
         "SASRec, BCE, 1 layer": (dict(method=sasrec, **plain, loss="bce"), None),
         "CL4SRec, BCE, 1 layer": (dict(method=cl4srec, **CL4SREC["bce"], layers=1), None),
         "CoSeRec, 1 layer": (dict(method=coserec, **COSEREC[dataset], layers=1), None),
@@ -91,192 +137,328 @@ def controls(dataset:str)->dict[str, tuple[dict, str|None]]: # as `baselines`
 
 # %% ../nbs/29_baselines.ipynb #c018
 def stored(
-    call:dict,               # arguments of `run`, "method" among them; `start` may itself be such a call
-    dataset:str="beauty",
-    folder=None,             # default: the published runs
-    repeated:bool=False,     # of a seed every run, in that order
-)->list[Run]:
-    "The stored runs that a call describes, however long they were trained: by seed, one for each, the latest of those that waited long enough. Where some were made under the protocol's negatives, only these."
+    call: dict,  # arguments of `run`, "method" among them; `start` may itself be such a call
+    dataset: str = "beauty",
+    folder=None,  # default: the published runs
+    repeated: bool = False,  # of a seed every run, in that order
+) -> list[Run]:
+    """The stored runs that a call describes, however long they were trained: by seed, one for each, the
+    latest of those that waited long enough. Where some were made under the protocol's negatives, only these.
+    """
     method = call["method"]
-    usual = {k: inspect.signature(run).parameters[k].default for k in ("rows", "step", "batch_size", "lr", "weight_decay", "select", "seen_score")} | {"max_len": usual_len(method)}
-    usual |= {n: p.default for n, p in list(inspect.signature(method).parameters.items())[1:] if p.default is not p.empty and n != "max_len"}
-    text = lambda v: address(v) if callable(v) else v
-    usual, given = ({k: text(v) for k, v in x.items()} for x in (usual, {k: v for k, v in call.items() if k not in ("method", "epochs", "patience", "seed")}))
-    starts = [r.path.stem for r in stored(given.pop("start"), dataset, folder)] if isinstance(given.get("start"), dict) else None
-    def same(r): # a setting that a run does not name came later, with a default that is how it was before
+    usual = {
+        k: inspect.signature(run).parameters[k].default
+        for k in ("rows", "step", "batch_size", "lr", "weight_decay", "select", "seen_score")
+    } | {"max_len": usual_len(method)}
+    usual |= {
+        n: p.default
+        for n, p in list(inspect.signature(method).parameters.items())[1:]
+        if p.default is not p.empty and n != "max_len"
+    }
+
+    def text(v):
+        return address(v) if callable(v) else v
+
+    usual, given = (
+        {k: text(v) for k, v in x.items()}
+        for x in (usual, {k: v for k, v in call.items() if k not in ("method", "epochs", "patience", "seed")})
+    )
+    starts = (
+        [r.path.stem for r in stored(given.pop("start"), dataset, folder)]
+        if isinstance(given.get("start"), dict)
+        else None
+    )
+
+    def same(r):  # a setting that a run does not name came later, with a default that is how it was before
         has = r.about["settings"] | r.about["protocol"]
-        return (starts is None or has.get("start") in starts) and all(has.get(k, usual.get(k)) == v for k, v in {**usual, **given}.items())
-    found = [r for r in find_runs(folder or published_dir(), dataset=dataset, method=method.__qualname__) if same(r)]
-    conform = [r for r in found if not r.about["protocol"]["spare_held_out"]]       # two ways of drawing negatives are not averaged
-    order = lambda r: (not waited(r), r.about["finished"])
+        return (starts is None or has.get("start") in starts) and all(
+            has.get(k, usual.get(k)) == v for k, v in {**usual, **given}.items()
+        )
+
+    found = [
+        r
+        for r in find_runs(folder or published_dir(), dataset=dataset, method=method.__qualname__)
+        if same(r)
+    ]
+    # two ways of drawing negatives are not averaged
+    conform = [r for r in found if not r.about["protocol"]["spare_held_out"]]
+
+    def order(r):
+        return (not waited(r), r.about["finished"])
+
     found = sorted(sorted(conform or found, key=order, reverse=True), key=lambda r: r.about["seed"])
-    return [r for i, r in enumerate(found) if repeated or not i or found[i - 1].about["seed"] != r.about["seed"]]
+    return [
+        r for i, r in enumerate(found) if repeated or not i or found[i - 1].about["seed"] != r.about["seed"]
+    ]
 
 # %% ../nbs/29_baselines.ipynb #c021
-def make(call:dict, **kw)->Run: # `kw`: further arguments of `run`, such as dataset, seed, folder
-    "Do a run of `baselines`, or return it where it is stored; the pre-training that it begins from is done first."
+def make(call: dict, **kw) -> Run:  # `kw`: further arguments of `run`, such as dataset, seed, folder
+    """Do a run of `baselines`, or return it where it is stored; the pre-training that it begins from is done
+    first.
+    """
     begin = {"start": make(call["start"], **kw).path.stem} if isinstance(call.get("start"), dict) else {}
     return run(**{**call, **begin, **kw})
 
 # %% ../nbs/29_baselines.ipynb #c023
 def beside(
-    runs:dict[str, list[Run]],  # name -> runs of one system, one for each seed
-    names:dict,                 # name -> the model's name in `reported`, or None
-    dataset:str="beauty",
-    metric:tuple=("HR@5", "NDCG@5", "HR@10", "NDCG@10"),
-    counter:str="decayed transitions", # the row that the others are held against
-)->pd.DataFrame:
-    """A row for each system, the counters first: figures (mean over seeds), the 95% interval of the last one over the users of the first seed, the published range of the first two and how far the run is from it (0: within), and whether it is below the counter."""
+    runs: dict[str, list[Run]],  # name -> runs of one system, one for each seed
+    names: dict,  # name -> the model's name in `reported`, or None
+    dataset: str = "beauty",
+    metric: tuple = ("HR@5", "NDCG@5", "HR@10", "NDCG@10"),
+    counter: str = "decayed transitions",  # the row that the others are held against
+) -> pd.DataFrame:
+    """A row for each system, the counters first: figures (mean over seeds), the 95% interval of the last one
+    over the users of the first seed, the published range of the first two and how far the run is from it (0:
+    within), and whether it is below the counter.
+    """
     printed, rows, by = reported(dataset), {}, metric[-1]
     for name, r in runs.items():
         figures = pd.DataFrame([x.metrics() for x in r]).mean()
         low, high = interval(r[0].ranks, by)
-        row = {m: figures[m] for m in metric} | {f"{by} from": low, f"{by} to": high, "seeds": len(r), "trained": bool(r[0].about["history"]), "best epoch": r[0].about["best"]["epoch"], "s/epoch": r[0].row()["s/epoch"]}
+        row = {m: figures[m] for m in metric} | {
+            f"{by} from": low,
+            f"{by} to": high,
+            "seeds": len(r),
+            "trained": bool(r[0].about["history"]),
+            "best epoch": r[0].about["best"]["epoch"],
+            "s/epoch": r[0].row()["s/epoch"],
+        }
         for m in metric[:2]:
             p = printed.loc[(names[name], m)] if (names.get(name), m) in printed.index else None
-            row[f"published {m}"] = "" if p is None else f"{p.low:.4f}" if p.low == p.high else f"{p.low:.4f} to {p.high:.4f}"
-            row[f"{m} off"] = float("nan") if p is None else min(figures[m] / p.low - 1, 0) or max(figures[m] / p.high - 1, 0)
+            row[f"published {m}"] = (
+                "" if p is None else f"{p.low:.4f}" if p.low == p.high else f"{p.low:.4f} to {p.high:.4f}"
+            )
+            row[f"{m} off"] = (
+                float("nan")
+                if p is None
+                else min(figures[m] / p.low - 1, 0) or max(figures[m] / p.high - 1, 0)
+            )
         rows[name] = row
     t = pd.DataFrame(rows).T.infer_objects()
     t["below the counter"] = t[by] < t.loc[counter, by]
     return t.sort_values(["trained", by])
 
-LOSS_OF = {"caser": "bce", "bert4rec": "ce", "fenrec": "soft ce", "icsrec": "ce", "sasrec_pop": "bce", "s3rec_pretraining": "bce"}
-def made_how(run:Run)->dict[str, str]:
+
+LOSS_OF = {
+    "caser": "bce",
+    "bert4rec": "ce",
+    "fenrec": "soft ce",
+    "icsrec": "ce",
+    "sasrec_pop": "bce",
+    "s3rec_pretraining": "bce",
+}
+
+
+def made_how(run: Run) -> dict[str, str]:
     "What a table says of how a run was made: rows, loss, layers, batch, and what departs from the protocol."
-    if not run.about["history"]: return dict.fromkeys(("rows", "loss", "layers", "batch", "departs from the protocol"), "")
+    if not run.about["history"]:
+        return dict.fromkeys(("rows", "loss", "layers", "batch", "departs from the protocol"), "")
     protocol, settings = run.about["protocol"], run.about["settings"]
     rows = protocol["rows"].split(":")[1].partition("(")[0].removesuffix("_rows")
     own = run.about["method"].split(":")[1]
     departs = [w for w in (waited(run),) if w]
-    if protocol.get("spare_held_out"): departs.append("negatives spare the held-out items")
-    return {"rows": {"user": "users", "prefix": "prefixes"}.get(rows, rows), "loss": settings.get("loss", LOSS_OF.get(own, "")),
-            "layers": str(settings.get("layers", "")), "batch": str(protocol["batch_size"]), "departs from the protocol": "; ".join(departs)}
+    if protocol.get("spare_held_out"):
+        departs.append("negatives spare the held-out items")
+    return {
+        "rows": {"user": "users", "prefix": "prefixes"}.get(rows, rows),
+        "loss": settings.get("loss", LOSS_OF.get(own, "")),
+        "layers": str(settings.get("layers", "")),
+        "batch": str(protocol["batch_size"]),
+        "departs from the protocol": "; ".join(departs),
+    }
+
 
 def comparison_table(
-    t:pd.DataFrame,             # what `beside` returned
-    runs:dict[str, list[Run]],  # what it was made of
-    metric:tuple=("HR@5", "NDCG@5", "HR@10", "NDCG@10"),
-    counter:str="decayed transitions",
-)->pd.DataFrame:                # of texts, to be shown
-    "A row for each system, equal digits in each column: how it was made, its figures, what is published, where it departs from the protocol."
-    def off(x): return "" if x != x else "within" if abs(x) < .005 else f"{x:+.0%}"
+    t: pd.DataFrame,  # what `beside` returned
+    runs: dict[str, list[Run]],  # what it was made of
+    metric: tuple = ("HR@5", "NDCG@5", "HR@10", "NDCG@10"),
+    counter: str = "decayed transitions",
+) -> pd.DataFrame:  # of texts, to be shown
+    """A row for each system, equal digits in each column: how it was made, its figures, what is published,
+    where it departs from the protocol.
+    """
+
+    def off(x):
+        return "" if x != x else "within" if abs(x) < 0.005 else f"{x:+.0%}"
+
     how = pd.DataFrame({n: made_how(runs[n][0]) for n in t.index}).T
-    out = pd.concat([how[["rows", "loss", "layers", "batch"]], t[list(metric)].astype(float).map("{:.4f}".format)], axis=1)
-    out[f"95% interval of {metric[-1]}"] = [f"{a:.4f} to {b:.4f}" for a, b in zip(t[f"{metric[-1]} from"], t[f"{metric[-1]} to"])]
+    out = pd.concat(
+        [how[["rows", "loss", "layers", "batch"]], t[list(metric)].astype(float).map("{:.4f}".format)], axis=1
+    )
+    out[f"95% interval of {metric[-1]}"] = [
+        f"{a:.4f} to {b:.4f}" for a, b in zip(t[f"{metric[-1]} from"], t[f"{metric[-1]} to"])
+    ]
     out["seeds"] = [str(n) if trained else "" for n, trained in zip(t.seeds, t.trained)]
-    for m in metric[:2]: out[f"published {m}"], out[f"off, {m}"] = t[f"published {m}"], t[f"{m} off"].map(off)
-    out["best epoch"] = [f"{runs[n][0].about['best']['epoch']} of {len(runs[n][0].history)}" if t.trained[n] else "" for n in t.index]
+    for m in metric[:2]:
+        out[f"published {m}"], out[f"off, {m}"] = t[f"published {m}"], t[f"{m} off"].map(off)
+    out["best epoch"] = [
+        f"{runs[n][0].about['best']['epoch']} of {len(runs[n][0].history)}" if t.trained[n] else ""
+        for n in t.index
+    ]
     below = (t["below the counter"] & t.trained).map({True: f"below {counter}", False: ""})
-    out["remarks"] = [f"{b}; {d}" if b and d else b or d for b, d in zip(below, how["departs from the protocol"])]
+    out["remarks"] = [
+        f"{b}; {d}" if b and d else b or d for b, d in zip(below, how["departs from the protocol"])
+    ]
     return out
 
 # %% ../nbs/29_baselines.ipynb #c029
 def claim(
-    call:dict,               # arguments of `run`, "method" among them
-    model:str,               # its name in `reported`
-    dataset:str="beauty",
-    metric:tuple=("HR@10", "NDCG@10"),
-)->str:                      # Markdown
+    call: dict,  # arguments of `run`, "method" among them
+    model: str,  # its name in `reported`
+    dataset: str = "beauty",
+    metric: tuple = ("HR@10", "NDCG@10"),
+) -> str:  # Markdown
     "What is published, what the stored runs of a call have, and how far apart they are."
     printed, runs = reported(dataset, copied=True), stored(call, dataset)
     want = {m: printed.loc[(model, m), "high"] for m in metric}
     said = f"Published for {dataset.title()}: " + ", ".join(f"{m} {v:.4f}" for m, v in want.items()) + ". "
-    if not runs: return f"{said}**Here: not run yet**; `{command(call, dataset)}` does it."
+    if not runs:
+        return f"{said}**Here: not run yet**; `{command(call, dataset)}` does it."
     got = pd.DataFrame([r.metrics() for r in runs]).mean()
     off = {m: got[m] / v - 1 for m, v in want.items()}
-    worst, within = min(off.values()), [m for m in metric if interval(runs[0].ranks, m)[0] <= want[m] <= interval(runs[0].ranks, m)[1]]
-    how = "reached" if worst >= 0 else "missed, by less than 10%" if worst >= -.1 else "**missed by more than 10%**"
-    made = f"{len(runs)} seed{'s' * (len(runs) > 1)}, best epoch {', '.join(str(r.about['best']['epoch']) for r in runs)} of {', '.join(str(len(r.history)) for r in runs)}, code {', '.join(sorted({r.about['code'] for r in runs}))}"
-    return f"{said}Here: {', '.join(f'{m} {got[m]:.4f} ({off[m]:+.1%})' for m in metric)}, {how} ({made})." + (f" The 95% interval over users holds the published {' and '.join(within)}." if within else "")
+    worst, within = (
+        min(off.values()),
+        [m for m in metric if interval(runs[0].ranks, m)[0] <= want[m] <= interval(runs[0].ranks, m)[1]],
+    )
+    how = (
+        "reached"
+        if worst >= 0
+        else "missed, by less than 10%"
+        if worst >= -0.1
+        else "**missed by more than 10%**"
+    )
+    made = (
+        f"{len(runs)} seed{'s' * (len(runs) > 1)}, best epoch"
+        f" {', '.join(str(r.about['best']['epoch']) for r in runs)} of"
+        f" {', '.join(str(len(r.history)) for r in runs)}, code"
+        f" {', '.join(sorted({r.about['code'] for r in runs}))}"
+    )
+    return (
+        f"{said}Here: {', '.join(f'{m} {got[m]:.4f} ({off[m]:+.1%})' for m in metric)}, {how} ({made})."
+        + (f" The 95% interval over users holds the published {' and '.join(within)}." if within else "")
+    )
 
 # %% ../nbs/29_baselines.ipynb #c035
-def seeds_apart(metric:str="NDCG@10", dataset:str="beauty", folder=None)->float:
-    "The largest relative difference between two stored runs that differ in their seed alone. Raises `ValueError` where no system was run with two."
+def seeds_apart(metric: str = "NDCG@10", dataset: str = "beauty", folder=None) -> float:
+    """The largest relative difference between two stored runs that differ in their seed alone. Raises
+    `ValueError` where no system was run with two.
+    """
     same = {}
     for r in find_runs(folder or published_dir(), dataset=dataset):
         system = json.dumps([r.about["method"], r.about["settings"], r.about["protocol"]], sort_keys=True)
-        if r.about["history"]: same.setdefault(system, {})[r.about["seed"]] = r.metrics()[metric]
+        if r.about["history"]:
+            same.setdefault(system, {})[r.about["seed"]] = r.metrics()[metric]
     apart = [max(v.values()) / min(v.values()) - 1 for v in same.values() if len(v) > 1]
-    if not apart: raise ValueError(f"no system is stored with two seeds on {dataset!r}; seeds_apart(metric, 'beauty') has some")
+    if not apart:
+        raise ValueError(
+            f"no system is stored with two seeds on {dataset!r}; seeds_apart(metric, 'beauty') has some"
+        )
     return max(apart)
 
 # %% ../nbs/29_baselines.ipynb #c039
 def trials(
-    method:str,              # its name, such as "s4rec"
-    dataset:str="beauty",
-    show:tuple=("HR@5", "NDCG@5", "HR@10", "NDCG@10"), # on the test set
-    but:tuple=(),            # calls (arguments of `run`) whose runs are no trials, such as ablations
-    folder=None,             # default: the published runs
-)->pd.DataFrame:             # a row for each stored run: the settings in which they differ, and what came of it
-    "Every stored run of a method, by its validation figure: what was tried before a setting was chosen. Empty where there is none."
+    method: str,  # its name, such as "s4rec"
+    dataset: str = "beauty",
+    show: tuple = ("HR@5", "NDCG@5", "HR@10", "NDCG@10"),  # on the test set
+    but: tuple = (),  # calls (arguments of `run`) whose runs are no trials, such as ablations
+    folder=None,  # default: the published runs
+) -> pd.DataFrame:  # a row for each stored run: the settings in which they differ, and what came of it
+    """Every stored run of a method, by its validation figure: what was tried before a setting was chosen.
+    Empty where there is none.
+    """
     no = {r.path for call in but for r in stored(call, dataset, folder)}
-    runs = [r for r in find_runs(folder or published_dir(), dataset=dataset, method=method) if r.path not in no]
-    if not runs: return pd.DataFrame()
-    given = pd.DataFrame([r.about["settings"] | r.about["protocol"] | {"seed": r.about["seed"]} for r in runs]).drop(columns=["epochs", "patience", "code"], errors="ignore")
+    runs = [
+        r for r in find_runs(folder or published_dir(), dataset=dataset, method=method) if r.path not in no
+    ]
+    if not runs:
+        return pd.DataFrame()
+    given = pd.DataFrame(
+        [r.about["settings"] | r.about["protocol"] | {"seed": r.about["seed"]} for r in runs]
+    ).drop(columns=["epochs", "patience", "code"], errors="ignore")
     differ = given.loc[:, given.astype(str).nunique() > 1]
-    out = pd.DataFrame([r.row() for r in runs])[["valid", *show, "best epoch", "epochs", "patience", "code", "file"]]
+    out = pd.DataFrame([r.row() for r in runs])[
+        ["valid", *show, "best epoch", "epochs", "patience", "code", "file"]
+    ]
     return pd.concat([differ, out], axis=1).sort_values("valid", ascending=False, ignore_index=True)
 
+
 def variants(
-    calls:dict[str, dict],   # name -> arguments of `run`; the first is the whole method
-    names:dict,              # name -> the model's name in `reported`
-    dataset:str="beauty",
-    metric:tuple=("HR@10", "NDCG@10"),
-)->pd.DataFrame:             # a row for each, NaN where nothing is stored or printed
-    "A method and what is left of it without some part: each figure, how far it is from the whole method's, the same of what is printed, and how the first run was chosen."
+    calls: dict[str, dict],  # name -> arguments of `run`; the first is the whole method
+    names: dict,  # name -> the model's name in `reported`
+    dataset: str = "beauty",
+    metric: tuple = ("HR@10", "NDCG@10"),
+) -> pd.DataFrame:  # a row for each, NaN where nothing is stored or printed
+    """A method and what is left of it without some part: each figure, how far it is from the whole method's,
+    the same of what is printed, and how the first run was chosen.
+    """
     printed, t = reported(dataset).high, {}
     for n, call in calls.items():
         runs = stored(call, dataset)
         got, row = pd.DataFrame([r.metrics() for r in runs]).mean(), runs[0].row() if runs else {}
-        t[n] = {m: got.get(m, float("nan")) for m in metric} | {f"published {m}": printed.get((names[n], m), float("nan")) for m in metric} | {k: row.get(k, float("nan")) for k in ("valid", "best epoch", "epochs")}
+        t[n] = (
+            {m: got.get(m, float("nan")) for m in metric}
+            | {f"published {m}": printed.get((names[n], m), float("nan")) for m in metric}
+            | {k: row.get(k, float("nan")) for k in ("valid", "best epoch", "epochs")}
+        )
     t = pd.DataFrame(t).T
-    for m in [c for c in t if c.removeprefix("published ") in metric]: t.insert(t.columns.get_loc(m) + 1, f"{m} change", t[m] / t[m].iloc[0] - 1)
+    for m in [c for c in t if c.removeprefix("published ") in metric]:
+        t.insert(t.columns.get_loc(m) + 1, f"{m} change", t[m] / t[m].iloc[0] - 1)
     return t
 
+
 def which_differ(
-    calls:dict[str, dict],   # as for `variants`
-    t:pd.DataFrame,          # what that returned
-    dataset:str="beauty",
-    metric:str="NDCG@10",
-)->str:                      # Markdown
+    calls: dict[str, dict],  # as for `variants`
+    t: pd.DataFrame,  # what that returned
+    dataset: str = "beauty",
+    metric: str = "NDCG@10",
+) -> str:  # Markdown
     "The verdict on each part of a method: is the whole better than what is left without it?"
     runs = {n: stored(c, dataset) for n, c in calls.items()}
     missing = [f"`{command(calls[n], dataset)}`" for n, r in runs.items() if not r]
-    if missing: return f"**Not run yet**: {'; '.join(missing)}."
+    if missing:
+        return f"**Not run yet**: {'; '.join(missing)}."
     (first, whole), *others = runs.items()
     verdicts = {n: better(whole, r, metric, names=(first, n)) for n, r in others}
     printed = 1 / (1 + t[f"published {metric} change"].astype(float)) - 1
-    def line(n, v): return f"- {n}: {v.short}" + ("" if math.isnan(printed[n]) else f"; in print {printed[n]:+.0%}")
+
+    def line(n, v):
+        return f"- {n}: {v.short}" + ("" if math.isnan(printed[n]) else f"; in print {printed[n]:+.0%}")
+
     order = sorted(verdicts.items(), key=lambda x: -x[1].estimate.value)
-    head = f"By how much the whole method's {metric} is above that of each variant, and whether the part helps:"
+    head = (
+        f"By how much the whole method's {metric} is above that of each variant, and whether the part helps:"
+    )
     return "\n".join([head, "", *(line(n, v) for n, v in order), "", reasons(verdicts.values())])
 
 # %% ../nbs/29_baselines.ipynb #c039h
 def settings_tried(
     method,
-    parts:tuple=(),          # weights; a run without one of them is an ablation
-    dataset:str="beauty",
-    folder=None,             # default: the published runs
-    **which,                 # as for `find_runs`
-)->int:
+    parts: tuple = (),  # weights; a run without one of them is an ablation
+    dataset: str = "beauty",
+    folder=None,  # default: the published runs
+    **which,  # as for `find_runs`
+) -> int:
     "How many different settings of a method are stored, not counting seeds, repetitions and ablations."
     usual = {n: p.default for n, p in list(inspect.signature(method).parameters.items())[1:]}
     aside = ("epochs", "patience", "spare_held_out")
-    def setting(run): # a text; a setting that a run does not name had its default
+
+    def setting(run):  # a text; a setting that a run does not name had its default
         taken = {k: run.settings.get(k, v) for k, v in usual.items()}
         taken |= {k: v for k, v in run.about["protocol"].items() if k not in aside}
         return str(sorted((k, address(v) if callable(v) else v) for k, v in taken.items()))
+
     runs = find_runs(folder or published_dir(), dataset=dataset, method=method.__qualname__, **which)
     return len({setting(r) for r in runs if all(r.settings.get(p) for p in parts)})
 
+
 def headline(
-    claimed:str,             # a sentence without its stop, such as "The paper holds that GenNi is better than SASRec"
-    calls:dict[str, dict],   # name -> arguments of `run`: the method, and what it is held against
-    tried:tuple[int, int],   # settings of each, from `settings_tried`
-    metric:tuple=("NDCG@10", "HR@10"), # the first one judges
-    dataset:str="beauty",
-)->str:                      # Markdown
+    # a sentence without its stop, such as "The paper holds that GenNi is better than SASRec"
+    claimed: str,
+    calls: dict[str, dict],  # name -> arguments of `run`: the method, and what it is held against
+    tried: tuple[int, int],  # settings of each, from `settings_tried`
+    metric: tuple = ("NDCG@10", "HR@10"),  # the first one judges
+    dataset: str = "beauty",
+) -> str:  # Markdown
     "What a paper holds of its method against another one, and the verdict of the stored runs."
     runs = {n: stored(c, dataset) for n, c in calls.items()}
     missing = [f"`{command(calls[n], dataset)}`" for n, r in runs.items() if not r]
@@ -285,4 +467,3 @@ def headline(
         return f"{said}: **not run yet**; {' and '.join(missing)}."
     v = better(*runs.values(), metric[0], tried=tried, names=tuple(runs))
     return f"{said}, by {metric[0]}: {v}. {metric[1]}: {relative_difference(*runs.values(), metric[1])}."
-

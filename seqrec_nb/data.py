@@ -11,7 +11,16 @@ __all__ = ['TIES_LIMIT', 'HEADER_LIMIT', 'UNPACKED_LIMIT', 'UNPACKED_HEADER_LIMI
            'with_attributes']
 
 # %% ../nbs/01_data.ipynb #c002
-import contextlib, difflib, errno, hashlib, json, os, re, sys, tempfile, zlib
+import contextlib
+import difflib
+import errno
+import hashlib
+import json
+import os
+import re
+import sys
+import tempfile
+import zlib
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,209 +29,382 @@ import numpy as np
 import pandas as pd
 import torch
 from safetensors import safe_open
-from safetensors.torch import load as tensors_of, save_file
+from safetensors.torch import load as tensors_of
+from safetensors.torch import save_file
 from torch import Tensor
 
 # %% ../nbs/01_data.ipynb #c005
 @dataclass(eq=False)
 class Dataset:
     "All users' item sequences, oldest first, end to end in one array."
+
     name: str
-    items: Tensor                       # [A] item of every interaction, 1..N, user after user
-    offsets: Tensor                     # [U+1] user u owns items[offsets[u]:offsets[u+1]]
-    item_ids: np.ndarray                # [N+1] the item's id in the source; entry 0 stands for padding
-    user_ids: np.ndarray                # [U] the user's id in the source
+    items: Tensor  # [A] item of every interaction, 1..N, user after user
+    offsets: Tensor  # [U+1] user u owns items[offsets[u]:offsets[u+1]]
+    item_ids: np.ndarray  # [N+1] the item's id in the source; entry 0 stands for padding
+    user_ids: np.ndarray  # [U] the user's id in the source
     item_names: np.ndarray | None = None  # [N+1] names to show, where a table of them exists
-    attributes: Tensor | None = None    # [N+1,A+1] bool, which item has which attribute; row 0 and column 0 are padding. See `with_attributes`
-    ties: dict|None = None              # for how many "users" ("of" all) the order of lines decided the last two items, and what `from_frame` was told; None: for none, as far as is known
+    # [N+1,A+1] bool, which item has which attribute; row 0 and column 0 are padding. See `with_attributes`
+    attributes: Tensor | None = None
+    # for how many "users" ("of" all) the order of lines decided the last two items, and what `from_frame` was
+    # told; None: for none, as far as is known
+    ties: dict | None = None
 
     def __post_init__(self):
-        if len(self.items) and not 1 <= int(self.items.min()) <= int(self.items.max()) <= self.n_items: raise ValueError(f"{self.name}: items must be numbers from 1 to {self.n_items}, one for each entry of item_ids after the first; here they go from {int(self.items.min())} to {int(self.items.max())}")
-        if int(self.offsets[0]) != 0 or int(self.offsets[-1]) != len(self.items) or (self.offsets.diff() < 0).any(): raise ValueError(f"{self.name}: offsets must rise from 0 to the number of interactions, {len(self.items)}")
-        if self.items.is_floating_point() or self.items.is_complex(): raise ValueError(f"{self.name}: items are {self.items.dtype}; make them whole numbers, items.long()")
-        for what, n in dict(user_ids=self.n_users, item_names=self.n_items + 1, attributes=self.n_items + 1).items():
-            if (x := getattr(self, what)) is not None and len(x) != n: raise ValueError(f"{self.name}: {what} has {len(x)} entries where there should be {n}: " + ("one for each user that offsets makes" if what == "user_ids" else "one for each entry of item_ids, padding's first"))
+        if len(self.items) and not 1 <= int(self.items.min()) <= int(self.items.max()) <= self.n_items:
+            raise ValueError(
+                f"{self.name}: items must be numbers from 1 to {self.n_items}, one for each entry of item_ids"
+                f" after the first; here they go from {int(self.items.min())} to {int(self.items.max())}"
+            )
+        if (
+            int(self.offsets[0]) != 0
+            or int(self.offsets[-1]) != len(self.items)
+            or (self.offsets.diff() < 0).any()
+        ):
+            raise ValueError(
+                f"{self.name}: offsets must rise from 0 to the number of interactions, {len(self.items)}"
+            )
+        if self.items.is_floating_point() or self.items.is_complex():
+            raise ValueError(
+                f"{self.name}: items are {self.items.dtype}; make them whole numbers, items.long()"
+            )
+        for what, n in dict(
+            user_ids=self.n_users, item_names=self.n_items + 1, attributes=self.n_items + 1
+        ).items():
+            if (x := getattr(self, what)) is not None and len(x) != n:
+                raise ValueError(
+                    f"{self.name}: {what} has {len(x)} entries where there should be {n}: "
+                    + (
+                        "one for each user that offsets makes"
+                        if what == "user_ids"
+                        else "one for each entry of item_ids, padding's first"
+                    )
+                )
 
     @property
-    def n_users(self)->int: return len(self.offsets) - 1
-    @property
-    def n_items(self)->int: return len(self.item_ids) - 1
-    @property
-    def lengths(self)->Tensor: return self.offsets.diff()
-    @property
-    def device(self): return self.items.device
+    def n_users(self) -> int:
+        return len(self.offsets) - 1
 
-    def __len__(self)->int: return self.n_users
-    def __getitem__(self, u:int)->Tensor: # [n] the items of user `u`, oldest first
-        if not -len(self) <= u < len(self): raise IndexError(f"user {u}: {self.name} has users 0 to {len(self)-1}")
+    @property
+    def n_items(self) -> int:
+        return len(self.item_ids) - 1
+
+    @property
+    def lengths(self) -> Tensor:
+        return self.offsets.diff()
+
+    @property
+    def device(self):
+        return self.items.device
+
+    def __len__(self) -> int:
+        return self.n_users
+
+    def __getitem__(self, u: int) -> Tensor:  # [n] the items of user `u`, oldest first
+        if not -len(self) <= u < len(self):
+            raise IndexError(f"user {u}: {self.name} has users 0 to {len(self) - 1}")
         u %= len(self)
-        return self.items[self.offsets[u]:self.offsets[u + 1]]
-    def __iter__(self): return (self[u] for u in range(len(self)))
+        return self.items[self.offsets[u] : self.offsets[u + 1]]
 
-    def to(self, device)->"Dataset":
+    def __iter__(self):
+        return (self[u] for u in range(len(self)))
+
+    def to(self, device) -> "Dataset":
         "The same dataset with its arrays on `device`."
-        return replace(self, items=self.items.to(device), offsets=self.offsets.to(device), attributes=None if self.attributes is None else self.attributes.to(device))
+        return replace(
+            self,
+            items=self.items.to(device),
+            offsets=self.offsets.to(device),
+            attributes=None if self.attributes is None else self.attributes.to(device),
+        )
 
-    def show(self, item:int)->str:
+    def show(self, item: int) -> str:
         "An item in words: its name, or its id in the source where it has none."
         return str((self.item_ids if self.item_names is None else self.item_names)[item])
 
-    def _find(self, what:str, known:np.ndarray, first:int, ids)->Tensor:
-        if isinstance(ids, (str, bytes)): raise ValueError(f"{ids!r} is one text, and would be read letter by letter: give a list of ids, [{ids!r}]")
+    def _find(self, what: str, known: np.ndarray, first: int, ids) -> Tensor:
+        if isinstance(ids, (str, bytes)):
+            raise ValueError(
+                f"{ids!r} is one text, and would be read letter by letter: give a list of ids, [{ids!r}]"
+            )
         index = self.__dict__.setdefault(f"_{what}s", {})
         if not index:
             exact = {x: i for i, x in enumerate(known.tolist()) if i >= first}
             texts = [str(x) for x in exact]
             index |= {**(dict(zip(texts, exact.values())) if len(set(texts)) == len(texts) else {}), **exact}
-        if torch.is_tensor(ids): ids = ids.tolist()
-        unknown = [x for x in ids if isinstance(x, (bool, np.bool_)) or x not in index]     # True would be taken for 1
-        if unknown: raise KeyError(f"{self.name} has no {what} {unknown[0]!r}" + (f" (and {len(unknown)-1} more of those given)" if len(unknown) > 1 else "")
-                                   + f"; its ids look like {', '.join(map(repr, known[first:first + 3].tolist()))}")
+        if torch.is_tensor(ids):
+            ids = ids.tolist()
+        # True would be taken for 1
+        unknown = [x for x in ids if isinstance(x, (bool, np.bool_)) or x not in index]
+        if unknown:
+            raise KeyError(
+                f"{self.name} has no {what} {unknown[0]!r}"
+                + (f" (and {len(unknown) - 1} more of those given)" if len(unknown) > 1 else "")
+                + f"; its ids look like {', '.join(map(repr, known[first : first + 3].tolist()))}"
+            )
         return torch.tensor([index[x] for x in ids], dtype=torch.long)
-    def index(self, ids)->Tensor: # [n] items 1..N
-        "Items of the given source ids; '7' is taken for 7 where that leaves no doubt. Raises `KeyError` for an id that the dataset does not hold, and `ValueError` for a text in the place of a list."
+
+    def index(self, ids) -> Tensor:  # [n] items 1..N
+        """Items of the given source ids; '7' is taken for 7 where that leaves no doubt. Raises `KeyError` for
+        an id that the dataset does not hold, and `ValueError` for a text in the place of a list.
+        """
         return self._find("item", self.item_ids, 1, ids)
-    def users(self, ids)->Tensor: # [n] users 0..U-1
+
+    def users(self, ids) -> Tensor:  # [n] users 0..U-1
         "Users of the given source ids, as `index` finds items."
         return self._find("user", self.user_ids, 0, ids)
 
     def __repr__(self):
-        decided = f"; the order of lines decides the last two items of {self.ties['users']:,} users" if self.ties else ""
-        return f"Dataset({self.name}: {self.n_users:,} users, {self.n_items:,} items, {len(self.items):,} interactions{decided})"
+        decided = (
+            f"; the order of lines decides the last two items of {self.ties['users']:,} users"
+            if self.ties
+            else ""
+        )
+        return (
+            f"Dataset({self.name}: {self.n_users:,} users, {self.n_items:,} items, {len(self.items):,}"
+            f" interactions{decided})"
+        )
 
 # %% ../nbs/01_data.ipynb #checks
-def is_whole(x)->bool:
+def is_whole(x) -> bool:
     "Whether `x` is a whole number; True, 3.0 and '3' are none."
     return isinstance(x, (int, np.integer)) and not isinstance(x, bool)
 
-def check_whole(least:int=1, **given):
+
+def check_whole(least: int = 1, **given):
     "Raises `ValueError` for a setting that is no whole number, or one below `least`."
     for name, x in given.items():
         if not is_whole(x) or x < least:
             raise ValueError(f"{name}={x!r}: a whole number, {least} or more")
 
-def is_number(x)->bool:
-    "Whether `x` is a finite number; True, '3' and NaN are none."
-    return isinstance(x, (int, float, np.integer, np.floating)) and not isinstance(x, bool) and bool(np.isfinite(x))
 
-def check_number(low:float=-float("inf"), high:float=float("inf"), **given):
-    "Raises `ValueError` for a setting that is no number, is not finite, or does not lie from `low` to `high`."
+def is_number(x) -> bool:
+    "Whether `x` is a finite number; True, '3' and NaN are none."
+    return (
+        isinstance(x, (int, float, np.integer, np.floating))
+        and not isinstance(x, bool)
+        and bool(np.isfinite(x))
+    )
+
+
+def check_number(low: float = -float("inf"), high: float = float("inf"), **given):
+    """Raises `ValueError` for a setting that is no number, is not finite, or does not lie from `low` to
+    `high`.
+    """
     least, most = low > -float("inf"), high < float("inf")
-    bounds = f"from {low:g} to {high:g}" if least and most else f"{low:g} or more" if least else f"at most {high:g}"
+    bounds = (
+        f"from {low:g} to {high:g}"
+        if least and most
+        else f"{low:g} or more"
+        if least
+        else f"at most {high:g}"
+    )
     for name, x in given.items():
         if not is_number(x) or not low <= x <= high:
             raise ValueError(f"{name}={x!r}: a finite number" + (f", {bounds}" if least or most else ""))
-
 
 # %% ../nbs/01_data.ipynb #c010
 class DataError(ValueError):
     "The data is not what it should be. The message names the place and the remedy."
 
-TIES_LIMIT = .05   # share of users whose held-out items the order of lines may decide before it must be said
 
-def check_columns(df, columns:list, tie_break:list):
-    "Raises `DataError` for what is no table, and for columns that are missing, that are no names, or that are there twice."
+TIES_LIMIT = 0.05  # share of users whose held-out items the order of lines may decide before it must be said
+
+
+def check_columns(df, columns: list, tie_break: list):
+    """Raises `DataError` for what is no table, and for columns that are missing, that are no names, or that
+    are there twice.
+    """
     if not isinstance(df, pd.DataFrame):
-        raise DataError(f"this is a {type(df).__name__}, and a table is wanted, a row per interaction: pd.DataFrame(dict(user=[...], item=[...], time=[...]))")
+        raise DataError(
+            f"this is a {type(df).__name__}, and a table is wanted, a row per interaction:"
+            " pd.DataFrame(dict(user=[...], item=[...], time=[...]))"
+        )
     every = [*columns, *tie_break]
     odd = [c for c in every if not isinstance(c, Hashable)]
-    if odd: raise DataError(f"{odd[0]!r} is no column's name: user, item and time are one name each, and tie_break one or a list of them")
+    if odd:
+        raise DataError(
+            f"{odd[0]!r} is no column's name: user, item and time are one name each, and tie_break one or a"
+            " list of them"
+        )
     missing = [c for c in every if c not in df.columns]
     if missing:
-        raise DataError(f"the table has no column {missing[0]!r}; it has {', '.join(map(repr, df.columns))}. Name yours: from_frame(df, user=..., item=..., time=..., tie_break=...)")
+        raise DataError(
+            f"the table has no column {missing[0]!r}; it has {', '.join(map(repr, df.columns))}. Name yours:"
+            " from_frame(df, user=..., item=..., time=..., tie_break=...)"
+        )
     twice = [c for c in every if (df.columns == c).sum() > 1 or columns.count(c) > 1]
     if twice:
-        raise DataError(f"{twice[0]!r} names more than one of user, item and time, or more than one column of the table: give each a name of its own, df.loc[:, ~df.columns.duplicated()] keeps the first")
-    if df.empty: raise DataError("the table is empty: one row per interaction is needed")
+        raise DataError(
+            f"{twice[0]!r} names more than one of user, item and time, or more than one column of the table:"
+            " give each a name of its own, df.loc[:, ~df.columns.duplicated()] keeps the first"
+        )
+    if df.empty:
+        raise DataError("the table is empty: one row per interaction is needed")
 
-def check_values(df:pd.DataFrame, label, user, item, time, tie_break:list):
-    "Raises `DataError` for missing values, ids of several kinds or with decimals, and times or tie-breaks that cannot be ordered."
+
+def check_values(df: pd.DataFrame, label, user, item, time, tie_break: list):
+    """Raises `DataError` for missing values, ids of several kinds or with decimals, and times or tie-breaks
+    that cannot be ordered.
+    """
     holes = df.isna().any(axis=1)
     if holes.any():
-        raise DataError(f"row {label[holes.argmax()]} lacks a value ({int(holes.sum())} rows do); drop them with df.dropna(subset={list(df.columns)!r})")
-    for c in (user, item): check_ids(df, c)
-    for c in (time, *tie_break): check_order(df, c)
+        raise DataError(
+            f"row {label[holes.argmax()]} lacks a value ({int(holes.sum())} rows do); drop them with"
+            f" df.dropna(subset={list(df.columns)!r})"
+        )
+    for c in (user, item):
+        check_ids(df, c)
+    for c in (time, *tie_break):
+        check_order(df, c)
     if pd.api.types.is_float_dtype(df[time]) and np.isinf(df[time]).any():
-        raise DataError(f"row {label[np.isinf(df[time]).argmax()]}: the time is infinite; correct it, or leave the row out")
+        raise DataError(
+            f"row {label[np.isinf(df[time]).argmax()]}: the time is infinite; correct it, or leave the"
+            " row out"
+        )
 
-def check_ids(df:pd.DataFrame, c):
+
+def check_ids(df: pd.DataFrame, c):
     "Raises `DataError` for ids of several kinds, and for numbers with decimals."
     if pd.api.types.infer_dtype(df[c], skipna=False).startswith("mixed"):
         kinds = sorted({type(x).__name__ for x in df[c]})
-        remedy = ": a row for each item, df.explode(...)" if "list" in kinds else f", and 1 and '1' would be two ids: make them all texts, df[{c!r}] = df[{c!r}].astype(str)"
-        if len(kinds) > 1 or kinds == ["list"]: raise DataError(f"column {c!r} holds {' and '.join(kinds)}{remedy}")
+        remedy = (
+            ": a row for each item, df.explode(...)"
+            if "list" in kinds
+            else f", and 1 and '1' would be two ids: make them all texts, df[{c!r}] = df[{c!r}].astype(str)"
+        )
+        if len(kinds) > 1 or kinds == ["list"]:
+            raise DataError(f"column {c!r} holds {' and '.join(kinds)}{remedy}")
     if pd.api.types.is_float_dtype(df[c]):
-        raise DataError(f"column {c!r} holds numbers with decimals ({df[c].iloc[0]}), as pandas makes of whole ones where a value is missing: read it as texts, pd.read_csv(..., dtype={{{c!r}: str}}), which keeps leading zeros too, or df[{c!r}] = df[{c!r}].astype('int64')")
+        raise DataError(
+            f"column {c!r} holds numbers with decimals ({df[c].iloc[0]}), as pandas makes of whole ones where"
+            f" a value is missing: read it as texts, pd.read_csv(..., dtype={{{c!r}: str}}), which keeps"
+            f" leading zeros too, or df[{c!r}] = df[{c!r}].astype('int64')"
+        )
 
-def check_order(df:pd.DataFrame, c):
+
+def check_order(df: pd.DataFrame, c):
     "Raises `DataError` for a column whose order is not that of time."
     t, api = df[c].dtype, pd.api.types
     number = api.is_numeric_dtype(t) and not api.is_bool_dtype(t) and not api.is_complex_dtype(t)
-    if number or api.is_datetime64_any_dtype(t) or api.is_timedelta64_dtype(t) or isinstance(t, pd.PeriodDtype): return
+    if (
+        number
+        or api.is_datetime64_any_dtype(t)
+        or api.is_timedelta64_dtype(t)
+        or isinstance(t, pd.PeriodDtype)
+    ):
+        return
     zones = pd.api.types.infer_dtype(df[c]) in ("datetime", "datetime64")
-    if zones: raise DataError(f"column {c!r} holds datetimes as objects, as pandas keeps those of several time zones: bring them into one, df[{c!r}] = pd.to_datetime(df[{c!r}], utc=True)")
+    if zones:
+        raise DataError(
+            f"column {c!r} holds datetimes as objects, as pandas keeps those of several time zones: bring"
+            f" them into one, df[{c!r}] = pd.to_datetime(df[{c!r}], utc=True)"
+        )
     if api.is_object_dtype(t) or api.is_string_dtype(t):
-        raise DataError(f"column {c!r} holds {t}, whose order is not that of time ('10' comes before '9'); convert it first: df[{c!r}] = pd.to_datetime(df[{c!r}], utc=True) or pd.to_numeric(...)")
-    raise DataError(f"column {c!r} holds {t}, whose order is not that of time: numbers, datetimes, durations or periods")
+        raise DataError(
+            f"column {c!r} holds {t}, whose order is not that of time ('10' comes before '9'); convert it"
+            f" first: df[{c!r}] = pd.to_datetime(df[{c!r}], utc=True) or pd.to_numeric(...)"
+        )
+    raise DataError(
+        f"column {c!r} holds {t}, whose order is not that of time: numbers, datetimes, durations or periods"
+    )
 
-def core(df:pd.DataFrame, user, item, k:int)->pd.DataFrame:
+
+def core(df: pd.DataFrame, user, item, k: int) -> pd.DataFrame:
     "The rows of users and items that have `k` rows each, among these rows."
     while True:
-        keep = (df.groupby(user)[item].transform("size") >= k) & (df.groupby(item)[user].transform("size") >= k)
-        if keep.all(): return df
+        keep = (df.groupby(user)[item].transform("size") >= k) & (
+            df.groupby(item)[user].transform("size") >= k
+        )
+        if keep.all():
+            return df
         df = df[keep]
 
+
 def decided_by_lines(
-    item:np.ndarray,    # [A] items of all users, each user's in order
-    starts:np.ndarray,  # [A] bool, True where a row has another user or another time than the row before it
-    offsets:np.ndarray, # [U+1] user u has the rows offsets[u] to offsets[u+1], three or more
-)->np.ndarray:          # [U] bool
+    item: np.ndarray,  # [A] items of all users, each user's in order
+    starts: np.ndarray,  # [A] bool, True where a row has another user or another time than the row before it
+    offsets: np.ndarray,  # [U+1] user u has the rows offsets[u] to offsets[u+1], three or more
+) -> np.ndarray:  # [U] bool
     "Which users would have other last two items if rows of one time came in another order."
     first, group = np.flatnonzero(starts), starts.cumsum() - 1
-    differ = np.minimum.reduceat(item, first) != np.maximum.reduceat(item, first)   # within a group of one time
+    # within a group of one time
+    differ = np.minimum.reduceat(item, first) != np.maximum.reduceat(item, first)
     alone = np.diff(first, append=len(item)) == 1
     last, before = group[offsets[1:] - 1], group[offsets[1:] - 2]
     return differ[last] | (alone[last] & differ[before])
 
+
 def from_frame(
-    df:pd.DataFrame,     # one row per interaction
-    user:str="user",     # column of user ids
-    item:str="item",     # column of item ids
-    time:str="time",     # column to sort by: numbers or datetimes
-    k_core:int=5,        # least interactions of a user and of an item; 3 is the least that leave-one-out can use
-    names:dict|None=None, # item id -> name
-    name:str="mine",     # what to call the dataset
-    attributes:dict|None=None, # item id -> list of labels, such as brand and categories; see `with_attributes`
-    duplicates:str="refuse", # rows that agree in user, item and time: 'refuse', 'drop' all but one, 'keep'
-    tie_break:str|list|None=None, # column, or columns, that order a user's rows of one time: numbers or datetimes
-    ties:str="refuse",   # what else of one time decides who is tested on what: 'refuse' where that are many users, 'file order'
-)->Dataset:
+    df: pd.DataFrame,  # one row per interaction
+    user: str = "user",  # column of user ids
+    item: str = "item",  # column of item ids
+    time: str = "time",  # column to sort by: numbers or datetimes
+    # least interactions of a user and of an item; 3 is the least that leave-one-out can use
+    k_core: int = 5,
+    names: dict | None = None,  # item id -> name
+    name: str = "mine",  # what to call the dataset
+    # item id -> list of labels, such as brand and categories; see `with_attributes`
+    attributes: dict | None = None,
+    # rows that agree in user, item and time: 'refuse', 'drop' all but one, 'keep'
+    duplicates: str = "refuse",
+    # column, or columns, that order a user's rows of one time: numbers or datetimes
+    tie_break: str | list | None = None,
+    # what else of one time decides who is tested on what: 'refuse' where that are many users, 'file order'
+    ties: str = "refuse",
+) -> Dataset:
     """A dataset from any table of interactions: k-core, stable sort by time, ids from 1 by first appearance.
 
-    Told on stderr: what the core leaves out; for how many users the order of lines decides the last two items, which are held out (`ties` of the dataset holds it, too); how many users end with an item that they had before: a ranking that sets aside what a user had cannot find it.
+    Told on stderr: what the core leaves out; for how many users the order of lines decides the last two
+    items, which are held out (`ties` of the dataset holds it, too); how many users end with an item that they
+    had before: a ranking that sets aside what a user had cannot find it.
 
-    Raises `DataError` for what is no table, a column that is missing or there twice, an empty table, a missing value, ids of several kinds or with decimals, times that cannot be ordered, duplicates, names of other items, where no core is left, and where the order of lines decides for more than `TIES_LIMIT` of the users."""
-    for what, value, known in (("duplicates", duplicates, ("refuse", "drop", "keep")), ("ties", ties, ("refuse", "file order"))):
-        if not isinstance(value, str) or value not in known: raise DataError(f"{what}={value!r}: one of {', '.join(map(repr, known))}")
-    if not is_whole(k_core): raise DataError(f"k_core={k_core!r}: a whole number, 3 or more")
-    if k_core < 3: raise DataError(f"k_core={k_core}: leave-one-out needs three items a user, so k_core must be 3 or more")
+    Raises `DataError` for what is no table, a column that is missing or there twice, an empty table, a
+    missing value, ids of several kinds or with decimals, times that cannot be ordered, duplicates, names of
+    other items, where no core is left, and where the order of lines decides for more than `TIES_LIMIT` of the
+    users."""
+    for what, value, known in (
+        ("duplicates", duplicates, ("refuse", "drop", "keep")),
+        ("ties", ties, ("refuse", "file order")),
+    ):
+        if not isinstance(value, str) or value not in known:
+            raise DataError(f"{what}={value!r}: one of {', '.join(map(repr, known))}")
+    if not is_whole(k_core):
+        raise DataError(f"k_core={k_core!r}: a whole number, 3 or more")
+    if k_core < 3:
+        raise DataError(
+            f"k_core={k_core}: leave-one-out needs three items a user, so k_core must be 3 or more"
+        )
     tie_break = [] if tie_break is None else list(tie_break) if isinstance(tie_break, list) else [tie_break]
     check_columns(df, [user, item, time], tie_break)
     df, label = df[list(dict.fromkeys([user, item, time, *tie_break]))].reset_index(drop=True), df.index
     check_values(df, label, user, item, time, tie_break)
     twice = df.duplicated([user, item, time])
     if duplicates == "refuse" and twice.any():
-        raise DataError(f"row {label[twice.argmax()]} repeats an earlier one: same user, item and time ({int(twice.sum()):,} rows do). Drop them with duplicates='drop'; if somebody really takes several at once, duplicates='keep'")
+        raise DataError(
+            f"row {label[twice.argmax()]} repeats an earlier one: same user, item and time"
+            f" ({int(twice.sum()):,} rows do). Drop them with duplicates='drop'; if somebody really takes"
+            " several at once, duplicates='keep'"
+        )
     df = df.sort_values([time, *tie_break], kind="stable")
-    if duplicates == "drop": df = df.drop_duplicates([user, item, time])
+    if duplicates == "drop":
+        df = df.drop_duplicates([user, item, time])
     before, had = len(df), df[[user, item]].nunique()
     df = core(df, user, item, k_core)
-    if df.empty: raise DataError(f"the {k_core}-core of these {before:,} interactions is empty: no set of users and items has {k_core} each. Try a smaller k_core (3 at least)")
+    if df.empty:
+        raise DataError(
+            f"the {k_core}-core of these {before:,} interactions is empty: no set of users and items has"
+            f" {k_core} each. Try a smaller k_core (3 at least)"
+        )
     if len(df) < before:
         left = df[[user, item]].nunique()
-        print(f"{name}: the {k_core}-core leaves {left[user]:,} of {had[user]:,} users, {left[item]:,} of {had[item]:,} items, {len(df):,} of {before:,} interactions", file=sys.stderr)
-    u, user_ids = pd.factorize(df[user])                 # users in the order of their first interaction
-    order = np.argsort(u, kind="stable")                 # user after user, time order kept within each
+        print(
+            f"{name}: the {k_core}-core leaves {left[user]:,} of {had[user]:,} users, {left[item]:,} of"
+            f" {had[item]:,} items, {len(df):,} of {before:,} interactions",
+            file=sys.stderr,
+        )
+    u, user_ids = pd.factorize(df[user])  # users in the order of their first interaction
+    order = np.argsort(u, kind="stable")  # user after user, time order kept within each
     df, u = df.iloc[order], u[order]
     i, item_ids = pd.factorize(df[item])
     offsets = np.concatenate([[0], np.bincount(u).cumsum()])
@@ -232,24 +414,57 @@ def from_frame(
     tied = None
     if decided.any():
         tied = {"users": int(decided.sum()), "of": len(decided), "tie_break": tie_break, "ties": ties}
-        told = f"the order of lines decides for {tied['users']:,} of {tied['of']:,} users ({decided.mean():.1%}) which items are their last two, those that validation and test ask for, since rows of one user have one time"
+        told = (
+            f"the order of lines decides for {tied['users']:,} of {tied['of']:,} users ({decided.mean():.1%})"
+            " which items are their last two, those that validation and test ask for, since rows of one user"
+            " have one time"
+        )
         remedy = "name a column that orders such rows, tie_break=..."
-        if decided.mean() > TIES_LIMIT and ties == "refuse": raise DataError(f"{told}: {remedy}, or say that the lines stand in the right order, ties='file order'")
+        if decided.mean() > TIES_LIMIT and ties == "refuse":
+            raise DataError(
+                f"{told}: {remedy}, or say that the lines stand in the right order, ties='file order'"
+            )
         print(f"{name}: {told}; {remedy}", file=sys.stderr)
     item_ids = np.concatenate([np.array([""], dtype=object), np.asarray(item_ids, dtype=object)])
-    if names is not None and not any(x in names for x in item_ids[1:]): raise DataError(f"none of the {len(item_ids) - 1:,} items has a name; their ids look like {', '.join(map(repr, item_ids[1:4].tolist()))}, those of the names like {', '.join(map(repr, list(names)[:3]))}")
-    item_names = None if names is None else np.array([""] + [str(x if pd.isna(n := names.get(x, x)) else n) for x in item_ids[1:]], dtype=object)
-    ds = Dataset(name, torch.from_numpy(i + 1), torch.from_numpy(offsets), item_ids, np.asarray(user_ids, dtype=object), item_names, ties=tied)
+    if names is not None and not any(x in names for x in item_ids[1:]):
+        raise DataError(
+            f"none of the {len(item_ids) - 1:,} items has a name; their ids look like"
+            f" {', '.join(map(repr, item_ids[1:4].tolist()))}, those of the names like"
+            f" {', '.join(map(repr, list(names)[:3]))}"
+        )
+    item_names = (
+        None
+        if names is None
+        else np.array(
+            [""] + [str(x if pd.isna(n := names.get(x, x)) else n) for x in item_ids[1:]], dtype=object
+        )
+    )
+    ds = Dataset(
+        name,
+        torch.from_numpy(i + 1),
+        torch.from_numpy(offsets),
+        item_ids,
+        np.asarray(user_ids, dtype=object),
+        item_names,
+        ties=tied,
+    )
     last = pd.DataFrame({"user": u, "item": i}).duplicated().to_numpy()[offsets[1:] - 1]
-    if last.any(): print(f"{name}: {last.sum():,} of {len(ds):,} users ({last.mean():.1%}) end with an item that they had before. Items a user had are set aside in a ranking, so these count as missed; run(..., seen_score=None) and recommend(..., repeat=True) let them compete", file=sys.stderr)
+    if last.any():
+        print(
+            f"{name}: {last.sum():,} of {len(ds):,} users ({last.mean():.1%}) end with an item that they had"
+            " before. Items a user had are set aside in a ranking, so these count as missed; run(...,"
+            " seen_score=None) and recommend(..., repeat=True) let them compete",
+            file=sys.stderr,
+        )
     return ds if attributes is None else with_attributes(ds, attributes)
 
-
 # %% ../nbs/01_data.ipynb #c015
-def says(f, *args, **kw)->str: # the message of the error that the call raises
+def says(f, *args, **kw) -> str:  # the message of the error that the call raises
     "Call `f`, which must fail, and return what its error says. For showing and testing failures."
-    try: f(*args, **kw)
-    except Exception as e: return f"{type(e).__name__}: {e}"
+    try:
+        f(*args, **kw)
+    except Exception as e:
+        return f"{type(e).__name__}: {e}"
     raise AssertionError(f"{f} raised nothing")
 
 # %% ../nbs/01_data.ipynb #files-write
@@ -267,8 +482,8 @@ class DamagedFile(ValueError):
 
 
 def content_digest(
-    tensors: dict[str, Tensor],  # on the CPU
-    text: str,
+    tensors: dict[str, Tensor],
+    text: str,  # on the CPU
 ) -> str:  # sha256, 64 hexadecimal digits
     "A digest of tensors (their names, types, shapes and numbers) and of a text."
     digest = hashlib.sha256()
@@ -301,7 +516,9 @@ def write_tensors(
 
 # %% ../nbs/01_data.ipynb #files-read
 def _unpacked(path) -> bytes:  # of a gzip file
-    "The content of a packed file. Raises `ValueError` where it is longer than its header says, or than the limits."
+    """The content of a packed file. Raises `ValueError` where it is longer than its header says, or than the
+    limits.
+    """
     unpack, out, wanted = zlib.decompressobj(31), bytearray(), 8
     with open(path, "rb") as f:
         while not unpack.eof:
@@ -334,9 +551,11 @@ def read_tensors(
     path,
     kind: str,  # as it was written
 ) -> tuple[dict[str, Tensor], str]:  # tensors, mapped into memory where the file is not packed; the text
-    """What `write_tensors` wrote, its digest checked. Files that were written before there were digests are read without.
+    """What `write_tensors` wrote, its digest checked. Files that were written before there were digests are
+    read without.
 
-    Raises `FileNotFoundError`, and `DamagedFile` for a file that is something else or whose content has changed."""
+    Raises `FileNotFoundError`, and `DamagedFile` for a file that is something else or whose content has
+    changed."""
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
@@ -355,11 +574,13 @@ def read_tensors(
         changed = "sha256" in about and about["sha256"] != content_digest(tensors, about[kind])
     except Exception as e:
         raise DamagedFile(
-            f"{path} is not a file of this library, or it is damaged ({type(e).__name__}: {e}); restore it from a copy, or remove it and make it anew"
+            f"{path} is not a file of this library, or it is damaged ({type(e).__name__}: {e}); restore it"
+            " from a copy, or remove it and make it anew"
         ) from e
     if changed:
         raise DamagedFile(
-            f"{path} is damaged: its content is not what was written; restore it from a copy, or remove it and make it anew"
+            f"{path} is damaged: its content is not what was written; restore it from a copy, or remove it"
+            " and make it anew"
         )
     return tensors, about[kind]
 
@@ -374,199 +595,390 @@ def set_aside(path) -> Path:  # where it is now
     return path.replace(to)
 
 # %% ../nbs/01_data.ipynb #c019
-DATASET_LISTS = ("item_ids", "user_ids", "item_names")                       # kept as texts; the last one may be missing
-DATASET_TENSORS = {"items": ((torch.int64, torch.int32, torch.int16), 1), "offsets": ((torch.int64, torch.int32), 1), "attributes": ((torch.bool,), 2)}   # their types and dimensions; the last one may be missing
+# kept as texts; the last one may be missing
+DATASET_LISTS = ("item_ids", "user_ids", "item_names")
+# their types and dimensions; the last one may be missing
+DATASET_TENSORS = {
+    "items": ((torch.int64, torch.int32, torch.int16), 1),
+    "offsets": ((torch.int64, torch.int32), 1),
+    "attributes": ((torch.bool,), 2),
+}
 
-def save_dataset(ds:Dataset, path):
-    "Write a dataset to one file, with a digest of its content that reading checks. Raises `DataError` for ids that are neither numbers nor texts."
-    plain = lambda x: x.item() if isinstance(x, np.generic) else x
-    if odd := [x for k in (ds.item_ids, ds.user_ids) for x in k.tolist() if not isinstance(plain(x), (int, float, str))]: raise DataError(f"ids must be numbers or texts to be written, and {odd[0]!r} is a {type(odd[0]).__name__}. Convert them before from_frame")
-    about = {"name": ds.name, **{k: None if (x := getattr(ds, k)) is None else [plain(v) for v in x.tolist()] for k in DATASET_LISTS}}
-    if ds.ties is not None: about["ties"] = ds.ties
-    try: text = json.dumps(about)
-    except TypeError as e: raise DataError(f"names must be texts to be written: {e}. Convert them first") from e
+
+def save_dataset(ds: Dataset, path):
+    """Write a dataset to one file, with a digest of its content that reading checks. Raises `DataError` for
+    ids that are neither numbers nor texts.
+    """
+
+    def plain(x):
+        return x.item() if isinstance(x, np.generic) else x
+
+    if odd := [
+        x
+        for k in (ds.item_ids, ds.user_ids)
+        for x in k.tolist()
+        if not isinstance(plain(x), (int, float, str))
+    ]:
+        raise DataError(
+            f"ids must be numbers or texts to be written, and {odd[0]!r} is a {type(odd[0]).__name__}."
+            " Convert them before from_frame"
+        )
+    about = {
+        "name": ds.name,
+        **{
+            k: None if (x := getattr(ds, k)) is None else [plain(v) for v in x.tolist()]
+            for k in DATASET_LISTS
+        },
+    }
+    if ds.ties is not None:
+        about["ties"] = ds.ties
+    try:
+        text = json.dumps(about)
+    except TypeError as e:
+        raise DataError(f"names must be texts to be written: {e}. Convert them first") from e
     tensors = {k: x.cpu().contiguous() for k in DATASET_TENSORS if (x := getattr(ds, k)) is not None}
     write_tensors(path, tensors, "dataset", text)
 
-def _check_dataset(about, tensors:dict):
+
+def _check_dataset(about, tensors: dict):
     "Raises `ValueError` for a description and tensors that are not a dataset's."
-    if not isinstance(about, dict) or not isinstance(about.get("name"), str): raise ValueError("it names no dataset")
-    if stray := (set(about) - {"name", "ties", *DATASET_LISTS}) | (set(tensors) - set(DATASET_TENSORS)): raise ValueError(f"a dataset has no {sorted(stray)[0]!r}")
+    if not isinstance(about, dict) or not isinstance(about.get("name"), str):
+        raise ValueError("it names no dataset")
+    if stray := (set(about) - {"name", "ties", *DATASET_LISTS}) | (set(tensors) - set(DATASET_TENSORS)):
+        raise ValueError(f"a dataset has no {sorted(stray)[0]!r}")
     ties = about.get("ties")
-    if ties is not None and not (isinstance(ties, dict) and is_whole(ties.get("users")) and is_whole(ties.get("of"))): raise ValueError("ties should count users")
+    if ties is not None and not (
+        isinstance(ties, dict) and is_whole(ties.get("users")) and is_whole(ties.get("of"))
+    ):
+        raise ValueError("ties should count users")
     for k in DATASET_LISTS:
         values = about.get(k)
-        if values is None and k == "item_names": continue
-        if not isinstance(values, list) or not all(isinstance(v, (int, float, str)) for v in values): raise ValueError(f"{k} should be a list of numbers and texts")
+        if values is None and k == "item_names":
+            continue
+        if not isinstance(values, list) or not all(isinstance(v, (int, float, str)) for v in values):
+            raise ValueError(f"{k} should be a list of numbers and texts")
     for k, kind in DATASET_TENSORS.items():
-        if k not in tensors and k == "attributes": continue
-        if k not in tensors or tensors[k].dtype not in kind[0] or tensors[k].dim() != kind[1]: raise ValueError(f"{k} are no table of {kind[0][0]} with {kind[1]} dimensions")
+        if k not in tensors and k == "attributes":
+            continue
+        if k not in tensors or tensors[k].dtype not in kind[0] or tensors[k].dim() != kind[1]:
+            raise ValueError(f"{k} are no table of {kind[0][0]} with {kind[1]} dimensions")
 
-def read_dataset(path)->Dataset:
-    "What `save_dataset` wrote; the interactions stay in the file and are mapped into memory, so that more of them than fit can be read. Raises `DataError` for any other file, and for one whose content has changed."
-    if not Path(path).is_file(): raise DataError(f"{path}: there is no such file")
-    try: tensors, text = read_tensors(path, "dataset")
-    except DamagedFile as e: raise DataError(f"{path} is no dataset that save_dataset wrote: {e}") from e
+
+def read_dataset(path) -> Dataset:
+    """What `save_dataset` wrote; the interactions stay in the file and are mapped into memory, so that more
+    of them than fit can be read. Raises `DataError` for any other file, and for one whose content has
+    changed.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: there is no such file")
+    try:
+        tensors, text = read_tensors(path, "dataset")
+    except DamagedFile as e:
+        raise DataError(f"{path} is no dataset that save_dataset wrote: {e}") from e
     try:
         about = json.loads(text)
         _check_dataset(about, tensors)
         lists = {k: None if about.get(k) is None else np.array(about[k], dtype=object) for k in DATASET_LISTS}
         return Dataset(about["name"], **tensors, **lists, ties=about.get("ties"))
-    except (ValueError, RecursionError) as e: raise DataError(f"{path} is no dataset that save_dataset wrote ({e}); restore it from a copy, or save it anew") from e
+    except (ValueError, RecursionError) as e:
+        raise DataError(
+            f"{path} is no dataset that save_dataset wrote ({e}); restore it from a copy, or save it anew"
+        ) from e
 
 # %% ../nbs/01_data.ipynb #c023
 def read_sequences(
-    path,              # text file: one user a line, `user item item ...`, oldest first, ids are whole numbers
-    name:str|None=None, # what to call the dataset; default: the file's name
-    names:dict|None=None, # item id -> name
-)->Dataset:
-    """A dataset from a file of sequences. Items keep their order of ids; where these are 1..N they stay as they are.
+    path,  # text file: one user a line, `user item item ...`, oldest first, ids are whole numbers
+    name: str | None = None,  # what to call the dataset; default: the file's name
+    names: dict | None = None,  # item id -> name
+) -> Dataset:
+    """A dataset from a file of sequences. Items keep their order of ids; where these are 1..N they stay as
+    they are.
 
-    Raises `DataError`, naming file and line, for an empty file or line, an id that is not a whole number, a user who
+    Raises `DataError`, naming file and line, for an empty file or line, an id that is not a whole number, a
+    user who
     appears twice, and a user with fewer than the three items that leave-one-out needs."""
     path = Path(path)
-    if not path.exists(): raise DataError(f"{path}: there is no such file")
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file")
     users, rows = {}, []
     with open(path, encoding="utf-8-sig", errors="replace") as f:
         for n, line in enumerate(f, 1):
             words = line.split()
             where = f"{path}, line {n}"
-            if not words: raise DataError(f"{where}: the line is empty; one user a line, `user item item ...`")
+            if not words:
+                raise DataError(f"{where}: the line is empty; one user a line, `user item item ...`")
             if not (joined := "".join(words)).isdigit() or not joined.isascii():
                 word = next(w for w in words if not (w.isascii() and w.isdigit()))
-                raise DataError(f"{where}: {word[:40]!r} is not a whole number; ids here are 0, 1, 2, ... For other ids read the file with pandas and use from_frame")
-            if len(words) < 4: raise DataError(f"{where}: user {words[0]} has {len(words)-1} items, leave-one-out needs three or more; remove the line")
-            if max(map(len, words)) > 18: raise DataError(f"{where}: {max(words, key=len)[:40]} is too large for an id; 18 digits at most. For other ids read the file with pandas and use from_frame")
+                raise DataError(
+                    f"{where}: {word[:40]!r} is not a whole number; ids here are 0, 1, 2, ... For other ids"
+                    " read the file with pandas and use from_frame"
+                )
+            if len(words) < 4:
+                raise DataError(
+                    f"{where}: user {words[0]} has {len(words) - 1} items, leave-one-out needs three or more;"
+                    " remove the line"
+                )
+            if max(map(len, words)) > 18:
+                raise DataError(
+                    f"{where}: {max(words, key=len)[:40]} is too large for an id; 18 digits at most. For"
+                    " other ids read the file with pandas and use from_frame"
+                )
             user, *items = map(int, words)
-            if user in users: raise DataError(f"{where}: user {user} stands in line {users[user]} already; join the two lines or rename one user")
+            if user in users:
+                raise DataError(
+                    f"{where}: user {user} stands in line {users[user]} already; join the two lines or rename"
+                    " one user"
+                )
             users[user] = n
             rows.append(np.array(items))
-    if not rows: raise DataError(f"{path}: the file is empty")
+    if not rows:
+        raise DataError(f"{path}: the file is empty")
     ids, items = np.unique(np.concatenate(rows), return_inverse=True)
     offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])])
     item_ids = np.concatenate([[0 if ids[0] > 0 else -1], ids])
-    item_names = None if names is None else np.array([""] + [str(names.get(int(x), x)) for x in ids], dtype=object)
-    return Dataset(name or path.stem, torch.from_numpy(items + 1), torch.from_numpy(offsets), item_ids, np.array(list(users)), item_names)
+    item_names = (
+        None if names is None else np.array([""] + [str(names.get(int(x), x)) for x in ids], dtype=object)
+    )
+    return Dataset(
+        name or path.stem,
+        torch.from_numpy(items + 1),
+        torch.from_numpy(offsets),
+        item_ids,
+        np.array(list(users)),
+        item_names,
+    )
 
 # %% ../nbs/01_data.ipynb #c030
-def data_dir()->Path:
-    "The folder with the registry and the built-in dataset: `data/` of a checkout, or the copy inside an installed package."
+def data_dir() -> Path:
+    """The folder with the registry and the built-in dataset: `data/` of a checkout, or the copy inside an
+    installed package.
+    """
     here = Path(__file__).resolve().parent
-    return here.parent/"data" if (here.parent/"data"/"registry.json").exists() else here/"_data"
+    return here.parent / "data" if (here.parent / "data" / "registry.json").exists() else here / "_data"
 
-def registry()->dict: # name -> what is known of the dataset
+
+def registry() -> dict:  # name -> what is known of the dataset
     "What the project knows of each named dataset: file, address, sha256, size, owner and terms."
-    return json.loads((data_dir()/"registry.json").read_text(encoding="utf-8"))
+    return json.loads((data_dir() / "registry.json").read_text(encoding="utf-8"))
 
 # %% ../nbs/01_data.ipynb #c034
-def _sha256(path)->str: return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+def _sha256(path) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
-def cache_dir()->Path:
+
+def cache_dir() -> Path:
     "Where downloads are kept: `SEQREC_CACHE`, or the system's cache folder."
-    if os.environ.get("SEQREC_CACHE"): return Path(os.environ["SEQREC_CACHE"]).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home()/".cache"
-    return Path(base)/"seqrec_nb"
+    if os.environ.get("SEQREC_CACHE"):
+        return Path(os.environ["SEQREC_CACHE"]).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
+    return Path(base) / "seqrec_nb"
+
 
 def _check_cache(file):
     "Raises `DataError` where nothing can be written to the cache, so that the network is not blamed for it."
     try:
         cache_dir().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=cache_dir()): pass
-    except OSError as e: raise DataError(f"{file} cannot be kept in the cache, {cache_dir()}: {e}. Name another folder in SEQREC_CACHE") from e
+        with tempfile.TemporaryFile(dir=cache_dir()):
+            pass
+    except OSError as e:
+        raise DataError(
+            f"{file} cannot be kept in the cache, {cache_dir()}: {e}. Name another folder in SEQREC_CACHE"
+        ) from e
+
 
 def fetch(
-    file:str,    # the file's name
-    url:str,     # its public address
-    sha256:str,  # what its content must hash to
-)->Path:         # where it lies now, hash checked
+    file: str,  # the file's name
+    url: str,  # its public address
+    sha256: str,  # what its content must hash to
+) -> Path:  # where it lies now, hash checked
     """The file from `SEQREC_DATA`, else from the cache, else downloaded into the cache.
 
-    Raises `DataError` where the content does not fit the hash and where the address cannot be reached; the cache then holds what it held before."""
+    Raises `DataError` where the content does not fit the hash and where the address cannot be reached; the
+    cache then holds what it held before."""
     if folder := os.environ.get("SEQREC_DATA"):
         folder = Path(folder).expanduser()
-        if not folder.is_dir(): raise DataError(f"SEQREC_DATA names {folder}, which is not a folder; correct it, or unset it to download")
-        if (path := folder/file).exists():
-            if _sha256(path) != sha256: raise DataError(f"{path} differs from the registered {file} (sha256 {_sha256(path)[:12]}..., expected {sha256[:12]}...). "
-                                                        f"Put the right file there, or read this one as your own: read_sequences({str(path)!r})")
+        if not folder.is_dir():
+            raise DataError(
+                f"SEQREC_DATA names {folder}, which is not a folder; correct it, or unset it to download"
+            )
+        if (path := folder / file).exists():
+            if _sha256(path) != sha256:
+                raise DataError(
+                    f"{path} differs from the registered {file} (sha256 {_sha256(path)[:12]}..., expected"
+                    f" {sha256[:12]}...). Put the right file there, or read this one as your own:"
+                    f" read_sequences({str(path)!r})"
+                )
             return path
-    path = cache_dir()/file
-    if path.exists() and _sha256(path) == sha256: return path
+    path = cache_dir() / file
+    if path.exists() and _sha256(path) == sha256:
+        return path
     _check_cache(file)
-    try: import pooch
-    except ImportError: raise DataError(f"{file} is not here and pooch is needed to download it: pip install pooch, or put the file into a folder and name that in SEQREC_DATA") from None
+    try:
+        import pooch
+    except ImportError:
+        raise DataError(
+            f"{file} is not here and pooch is needed to download it: pip install pooch, or put the file into"
+            " a folder and name that in SEQREC_DATA"
+        ) from None
     remedy = f"Download it by hand from {url}, put it into a folder and name that folder in SEQREC_DATA"
     pooch.get_logger().setLevel("WARNING")
-    try: return Path(pooch.retrieve(url, known_hash=f"sha256:{sha256}", fname=file, path=cache_dir(), downloader=pooch.HTTPDownloader(timeout=30, progressbar=True)))
-    except ValueError as e: raise DataError(f"what {url} returned is not the registered {file}: {e}. Nothing was kept. {remedy}") from e
-    except PermissionError as e: raise DataError(f"{file} cannot be kept in the cache, {cache_dir()}: {e}. Name another folder in SEQREC_CACHE") from e
+    try:
+        return Path(
+            pooch.retrieve(
+                url,
+                known_hash=f"sha256:{sha256}",
+                fname=file,
+                path=cache_dir(),
+                downloader=pooch.HTTPDownloader(timeout=30, progressbar=True),
+            )
+        )
+    except ValueError as e:
+        raise DataError(
+            f"what {url} returned is not the registered {file}: {e}. Nothing was kept. {remedy}"
+        ) from e
+    except PermissionError as e:
+        raise DataError(
+            f"{file} cannot be kept in the cache, {cache_dir()}: {e}. Name another folder in SEQREC_CACHE"
+        ) from e
     except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT): raise DataError(f"{file} cannot be kept in the cache, {cache_dir()}: {e}. Make room, or name another folder in SEQREC_CACHE") from e
-        raise DataError(f"{file} is not here and {url} cannot be reached ({type(e).__name__}). {remedy}") from e
+        if e.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DataError(
+                f"{file} cannot be kept in the cache, {cache_dir()}: {e}. Make room, or name another folder"
+                " in SEQREC_CACHE"
+            ) from e
+        raise DataError(
+            f"{file} is not here and {url} cannot be reached ({type(e).__name__}). {remedy}"
+        ) from e
 
 # %% ../nbs/01_data.ipynb #c035
-def load(
-    name:str="builtin", # a name of `registry()`
-)->Dataset:
-    """A named dataset; `builtin` needs no download. Raises `DataError` for an unknown name, and as `fetch` and `read_sequences` do."""
+def load(name: str = "builtin") -> Dataset:  # a name of `registry()`
+    """A named dataset; `builtin` needs no download. Raises `DataError` for an unknown name, and as `fetch`
+    and `read_sequences` do.
+    """
     known = registry()
     if name not in known:
-        near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=.4)
-        raise DataError(f"no dataset {name!r}" + (f"; did you mean {near[0]!r}?" if near else "") + f" There are {', '.join(known)}. Your own: read_sequences(path) or from_frame(df)")
+        near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
+        raise DataError(
+            f"no dataset {name!r}"
+            + (f"; did you mean {near[0]!r}?" if near else "")
+            + f" There are {', '.join(known)}. Your own: read_sequences(path) or from_frame(df)"
+        )
     entry = known[name]
-    path = fetch(entry["file"], entry["url"], entry["sha256"]) if entry.get("url") else data_dir()/entry["file"]
-    if not entry.get("url") and _sha256(path) != entry["sha256"]: raise DataError(f"{path} is not as it was shipped; restore it: git checkout -- {path.name}")
+    path = (
+        fetch(entry["file"], entry["url"], entry["sha256"])
+        if entry.get("url")
+        else data_dir() / entry["file"]
+    )
+    if not entry.get("url") and _sha256(path) != entry["sha256"]:
+        raise DataError(f"{path} is not as it was shipped; restore it: git checkout -- {path.name}")
     return read_sequences(path, name=name, names=_names(entry, path))
 
-def at_hand()->list[str]: # names
+
+def at_hand() -> list[str]:  # names
     "The named datasets that can be read now, without a download."
     folders = [Path(os.environ["SEQREC_DATA"]).expanduser()] if os.environ.get("SEQREC_DATA") else []
-    return [n for n, e in registry().items() if not e.get("url") or any((f/e["file"]).exists() for f in folders + [cache_dir()])]
+    return [
+        n
+        for n, e in registry().items()
+        if not e.get("url") or any((f / e["file"]).exists() for f in folders + [cache_dir()])
+    ]
 
-def _names(entry, path)->dict|None: # item id -> name, from the table beside the sequences where there is one
-    table = path.parent/entry.get("names", "-")
-    if not table.is_file(): return None
+
+def _names(
+    entry, path
+) -> dict | None:  # item id -> name, from the table beside the sequences where there is one
+    table = path.parent / entry.get("names", "-")
+    if not table.is_file():
+        return None
     df = pd.read_csv(table, sep="\t", quoting=3, keep_default_na=False, index_col="item_id")
     return df[entry["names_column"]].to_dict()
 
 # %% ../nbs/01_data.ipynb #c044
 @contextlib.contextmanager
-def setting(**env): # environment variables for the time of a `with` block; None removes one
+def setting(**env):  # environment variables for the time of a `with` block; None removes one
     "Set environment variables and put back what was there."
     old = {k: os.environ.get(k) for k in env}
-    def put(d): [os.environ.pop(k, None) if v is None else os.environ.__setitem__(k, str(v)) for k, v in d.items()]
+
+    def put(d):
+        [os.environ.pop(k, None) if v is None else os.environ.__setitem__(k, str(v)) for k, v in d.items()]
+
     put(env)
-    try: yield
-    finally: put(old)
+    try:
+        yield
+    finally:
+        put(old)
 
 # %% ../nbs/01_data.ipynb #c048
 def with_attributes(
-    ds:Dataset,
-    labels:dict|None=None, # item id of the source -> list of labels: numbers or texts. An item that is missing has none; ids that the dataset does not hold are passed over
-)->Dataset: # with `attributes`, a column for each label in sorted order
-    """The dataset with its items' attributes: `labels`, else those it has, else those registered under its name.
+    ds: Dataset,
+    # item id of the source -> list of labels: numbers or texts. An item that is missing has none; ids that
+    # the dataset does not hold are passed over
+    labels: dict | None = None,
+) -> Dataset:  # with `attributes`, a column for each label in sorted order
+    """The dataset with its items' attributes: `labels`, else those it has, else those registered under its
+    name.
 
-    Raises `DataError` where there are none, where `labels` is no dictionary of lists, has a missing value in one or speaks of other items, where the registered ones are of other items than the dataset's, and as `fetch` does."""
-    if labels is None and ds.attributes is not None: return ds
+    Raises `DataError` where there are none, where `labels` is no dictionary of lists, has a missing value in
+    one or speaks of other items, where the registered ones are of other items than the dataset's, and as
+    `fetch` does."""
+    if labels is None and ds.attributes is not None:
+        return ds
     ids = ds.item_ids[1:].tolist()
     if labels is None:
         labels = _registered_labels(ds.name)
-        if stray := [x for x in ids if x not in labels]: raise DataError(f"the registered attributes of {ds.name} know no item {stray[0]!r}: this is other data under the same name. Give its own: with_attributes(ds, {{item id: [labels]}})")
-    if not hasattr(labels, "items") or not hasattr(labels, "get"): raise DataError(f"labels are a {type(labels).__name__}: a dictionary, {{item id: [label, label, ...]}}")
-    if bad := [(i, x) for i, x in labels.items() if not isinstance(x, (list, tuple, set))]: raise DataError(f"item {bad[0][0]!r} has {bad[0][1]!r} where a list of labels should be: {{item id: [label, label, ...]}}")
+        if stray := [x for x in ids if x not in labels]:
+            raise DataError(
+                f"the registered attributes of {ds.name} know no item {stray[0]!r}: this is other data under"
+                " the same name. Give its own: with_attributes(ds, {item id: [labels]})"
+            )
+    if not hasattr(labels, "items") or not hasattr(labels, "get"):
+        raise DataError(
+            f"labels are a {type(labels).__name__}: a dictionary, {{item id: [label, label, ...]}}"
+        )
+    if bad := [(i, x) for i, x in labels.items() if not isinstance(x, (list, tuple, set))]:
+        raise DataError(
+            f"item {bad[0][0]!r} has {bad[0][1]!r} where a list of labels should be: {{item id: [label,"
+            " label, ...]}"
+        )
     found = [(i, x) for i, item in enumerate(ids, 1) for x in labels.get(item, ())]
-    if holes := [i for i, x in found if isinstance(x, Hashable) and pd.isna(x) is True]: raise DataError(f"item {ids[holes[0] - 1]!r} has a missing value among its labels ({len(set(holes)):,} items do): leave it out, {{item: [x for x in labels if pd.notna(x)]}}")
-    if not found: raise DataError(f"none of the {ds.n_items} items of {ds.name} has a label; its ids look like {', '.join(map(repr, ids[:3]))}, those of the labels like {', '.join(map(repr, list(labels)[:3]))}")
-    try: column = {x: a for a, x in enumerate(sorted({x for _, x in found}), 1)}
-    except TypeError: raise DataError("labels are partly numbers, partly texts, and have no order: make them all texts") from None
+    if holes := [i for i, x in found if isinstance(x, Hashable) and pd.isna(x) is True]:
+        raise DataError(
+            f"item {ids[holes[0] - 1]!r} has a missing value among its labels ({len(set(holes)):,} items do):"
+            " leave it out, {item: [x for x in labels if pd.notna(x)]}"
+        )
+    if not found:
+        raise DataError(
+            f"none of the {ds.n_items} items of {ds.name} has a label; its ids look like"
+            f" {', '.join(map(repr, ids[:3]))}, those of the labels like"
+            f" {', '.join(map(repr, list(labels)[:3]))}"
+        )
+    try:
+        column = {x: a for a, x in enumerate(sorted({x for _, x in found}), 1)}
+    except TypeError:
+        raise DataError(
+            "labels are partly numbers, partly texts, and have no order: make them all texts"
+        ) from None
     item, attribute = torch.tensor([(i, column[x]) for i, x in found]).T
     table = torch.zeros(ds.n_items + 1, len(column) + 1, dtype=torch.bool)
     table[item, attribute] = True
     return replace(ds, attributes=table.to(ds.device))
 
-def _registered_labels(name)->dict: # item id -> labels
+
+def _registered_labels(name) -> dict:  # item id -> labels
     known = registry()
     entry = known.get(name, {})
-    if "attributes" not in entry: raise DataError(f"{name} has no attributes, and none are registered under this name (they are for {', '.join(n for n, e in known.items() if 'attributes' in e)}). Give yours: with_attributes(ds, {{item id: [labels]}}), or from_frame(df, attributes=...)")
-    if "url" not in entry["attributes"]:                                   # the built-in items: adjective and product, the two parts of a name
-        return {int(i): re.sub(r" \d+$", "", name).split(" ", 1) for i, name in _names(entry, data_dir()/entry["file"]).items()}
-    return {int(i): x for i, x in json.loads(fetch(**entry["attributes"]).read_text(encoding="utf-8")).items()}
+    if "attributes" not in entry:
+        raise DataError(
+            f"{name} has no attributes, and none are registered under this name (they are for"
+            f" {', '.join(n for n, e in known.items() if 'attributes' in e)}). Give yours:"
+            " with_attributes(ds, {item id: [labels]}), or from_frame(df, attributes=...)"
+        )
+    # the built-in items: adjective and product, the two parts of a name
+    if "url" not in entry["attributes"]:
+        return {
+            int(i): re.sub(r" \d+$", "", name).split(" ", 1)
+            for i, name in _names(entry, data_dir() / entry["file"]).items()
+        }
+    return {
+        int(i): x for i, x in json.loads(fetch(**entry["attributes"]).read_text(encoding="utf-8")).items()
+    }

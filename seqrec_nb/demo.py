@@ -6,7 +6,9 @@
 __all__ = ['demo', 'chart', 'main']
 
 # %% ../nbs/14_demo.ipynb #c002
-import argparse, os, sys
+import argparse
+import os
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -21,66 +23,126 @@ from .world import Oracle, load_world
 
 # %% ../nbs/14_demo.ipynb #c005
 def demo(
-    data:str="builtin",     # a name that `load` knows
-    seed:int=0,
-    epochs:int=300,         # at most
-    device:str="cpu",
-    folder=None,            # where to store the run and the picture; default: `runs_dir()`
-    again:bool=False,       # train although the run is stored
-    progress:bool=True,
-)->tuple[pd.DataFrame, Run, Path]: # the table, the run, the picture
+    data: str = "builtin",  # a name that `load` knows
+    seed: int = 0,
+    epochs: int = 300,  # at most
+    device: str = "cpu",
+    folder=None,  # where to store the run and the picture; default: `runs_dir()`
+    again: bool = False,  # train although the run is stored
+    progress: bool = True,
+) -> tuple[pd.DataFrame, Run, Path]:  # the table, the run, the picture
     "Counting models and SASRec on one dataset, ranked on the test items."
     ds, folder = load(data), Path(folder or runs_dir())
     test = user_rows(ds, "test")
-    r = {"popularity": popularity(ds), "Markov-1": markov1(ds), "decayed transitions": decayed(ds, **TUNED.get(data, {}))}
-    if data == "builtin": r["oracle, who knows the rules"] = Oracle(load_world())
+    r = {
+        "popularity": popularity(ds),
+        "Markov-1": markov1(ds),
+        "decayed transitions": decayed(ds, **TUNED.get(data, {})),
+    }
+    if data == "builtin":
+        r["oracle, who knows the rules"] = Oracle(load_world())
     r = {n: ranks(m, test) for n, m in r.items()}
-    sas = run(sasrec, data, seed, epochs, device=device, folder=folder, again=again, progress=progress, **(SMALL if data == "builtin" else {}))
+    sas = run(
+        sasrec,
+        data,
+        seed,
+        epochs,
+        device=device,
+        folder=folder,
+        again=again,
+        progress=progress,
+        **(SMALL if data == "builtin" else {}),
+    )
     r["SASRec"] = sas.ranks
     t = table(r)
-    picture = folder/f"{sas.path.stem}.png"
+    picture = folder / f"{sas.path.stem}.png"
     chart(t, ds.name).savefig(picture, dpi=120, bbox_inches="tight")
     return t, sas, picture
 
-def chart(t:pd.DataFrame, name:str, metric:str="NDCG@10"): # a matplotlib figure
+
+def chart(t: pd.DataFrame, name: str, metric: str = "NDCG@10"):  # a matplotlib figure
     "A point and its interval for each row of a `table`."
     import matplotlib.pyplot as plt
+
     t = t.sort_values(metric)
-    fig, ax = plt.subplots(figsize=(7, .6 + .45 * len(t)))
-    ax.errorbar(t[metric], t.index, xerr=[t[metric] - t[f"{metric} from"], t[f"{metric} to"] - t[metric]], fmt="o", capsize=4, color="#0072B2")
+    fig, ax = plt.subplots(figsize=(7, 0.6 + 0.45 * len(t)))
+    ax.errorbar(
+        t[metric],
+        t.index,
+        xerr=[t[metric] - t[f"{metric} from"], t[f"{metric} to"] - t[metric]],
+        fmt="o",
+        capsize=4,
+        color="#0072B2",
+    )
     ax.set(xlabel=f"{metric} on the test items of {name}, with 95% intervals over users", xlim=(0, None))
-    ax.grid(axis="x", alpha=.3); ax.spines[["top", "right", "left"]].set_visible(False)
-    plt.close(fig)                       # a notebook shows what a cell returns; left open it would show it twice
+    ax.grid(axis="x", alpha=0.3)
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    # a notebook shows what a cell returns; left open it would show it twice
+    plt.close(fig)
     return fig
 
 # %% ../nbs/14_demo.ipynb #c011
-def main(argv=None)->int: # exit status
+def main(argv=None) -> int:  # exit status
     "The command line: `seqrec demo`."
-    parser = argparse.ArgumentParser(prog="seqrec", description="Sequential recommendation, in notebooks that are the library.")
+    parser = argparse.ArgumentParser(
+        prog="seqrec", description="Sequential recommendation, in notebooks that are the library."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    d = commands.add_parser("demo", help="counting models and SASRec on a dataset: trained, ranked, stored, drawn")
+    d = commands.add_parser(
+        "demo", help="counting models and SASRec on a dataset: trained, ranked, stored, drawn"
+    )
     d.add_argument("--data", default="builtin", help=f"one of {', '.join(registry())}")
     d.add_argument("--seed", type=int, default=0)
-    d.add_argument("--epochs", type=int, default=300, help="at most; training stops earlier once validation does not improve")
+    d.add_argument(
+        "--epochs",
+        type=int,
+        default=300,
+        help="at most; training stops earlier once validation does not improve",
+    )
     d.add_argument("--device", default="cpu", help="cpu or cuda")
     d.add_argument("--again", action="store_true", help="train although the run is stored")
     args = parser.parse_args(argv)
     try:
         ds = load(args.data)
-        print(f"{ds}\nCounting, then training SASRec on {args.device}: each epoch is validated, the best one is kept.", flush=True)
-        t, sas, picture = demo(args.data, args.seed, args.epochs, args.device, again=args.again, progress=True)
-    except (DataError, ValueError) as e: print(f"seqrec: {e}", file=sys.stderr); return 1
-    except KeyboardInterrupt: print("\nseqrec: interrupted; the same command goes on from the last epoch", file=sys.stderr); return 130
+        print(
+            f"{ds}\nCounting, then training SASRec on {args.device}: each epoch is validated, the best one is"
+            " kept.",
+            flush=True,
+        )
+        t, sas, picture = demo(
+            args.data, args.seed, args.epochs, args.device, again=args.again, progress=True
+        )
+    except (DataError, ValueError) as e:
+        print(f"seqrec: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nseqrec: interrupted; the same command goes on from the last epoch", file=sys.stderr)
+        return 130
     a = sas.about
-    print(f"\nTest items of {ds.name}, ranked among all items not yet seen; 95% intervals over users\n\n{readable(t).to_string()}\n")
-    print(f"Trained in {a['seconds']:.0f} s ({len(a['history'])} epochs, best {a['best']['epoch']}), seed {a['seed']}, code {a['code']}, {a['device']}, {a['finished']}")
+    print(
+        f"\nTest items of {ds.name}, ranked among all items not yet seen; 95% intervals over"
+        f" users\n\n{readable(t).to_string()}\n"
+    )
+    print(
+        f"Trained in {a['seconds']:.0f} s ({len(a['history'])} epochs, best {a['best']['epoch']}), seed"
+        f" {a['seed']}, code {a['code']}, {a['device']}, {a['finished']}"
+    )
     print(f"Run      {_near(sas.path)}\nPicture  {_near(picture)}")
     history = ds.item_ids[ds[0][:-1].numpy()]
-    print(f"\nA user had {', '.join(ds.show(i) for i in ds[0][:-1])}; SASRec suggests\n\n{recommend(load_model(sas), ds, history, 5).to_string()}")
+    print(
+        f"\nA user had {', '.join(ds.show(i) for i in ds[0][:-1])}; SASRec"
+        f" suggests\n\n{recommend(load_model(sas), ds, history, 5).to_string()}"
+    )
     lab = Path(sys.executable).with_name("jupyter")
-    print(f"\nNext, the problem by hand:\n  {_near(lab) if lab.exists() else 'jupyter'} lab nbs/00_problem.ipynb")
+    print(
+        f"\nNext, the problem by hand:\n  {_near(lab) if lab.exists() else 'jupyter'} lab"
+        " nbs/00_problem.ipynb"
+    )
     return 0
 
-def _near(path)->str: # relative to where the user stands, if that is shorter
-    try: return min(os.path.relpath(path), str(path), key=len)
-    except ValueError: return str(path)             # another drive
+
+def _near(path) -> str:  # relative to where the user stands, if that is shorter
+    try:
+        return min(os.path.relpath(path), str(path), key=len)
+    except ValueError:
+        return str(path)  # another drive

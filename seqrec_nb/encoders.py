@@ -20,210 +20,339 @@ from .batches import Layout
 from .data import Dataset, check_whole, is_number, is_whole
 
 # %% ../nbs/03_encoders.ipynb #c005
-def check_dropout(**given): # name -> share
+def check_dropout(**given):  # name -> share
     "Raises `ValueError` for a dropout that is no share, or that leaves nothing."
     for name, p in given.items():
         if not is_number(p) or not 0 <= p < 1 or round(p * 65536) == 65536:
-            raise ValueError(f"dropout {name}={p}: a share from 0 up to, but not including, 1, which the steps of 1/65536 must leave something of")
+            raise ValueError(
+                f"dropout {name}={p}: a share from 0 up to, but not including, 1, which the steps of 1/65536"
+                " must leave something of"
+            )
+
 
 def dropout(
-    x:Tensor,
-    p:float,                # share of elements set to 0, in steps of 1/65536 on the CPU
-    training:bool=True,
-)->Tensor: # `x` with a random share p set to 0 and the rest scaled by 1/(1-p)
-    "Inverted dropout. On the CPU from 16-bit draws, several times faster than `F.dropout`; elsewhere, and under `vmap`, `F.dropout` itself. Raises `ValueError` for a p that leaves nothing or is no share."
+    x: Tensor,
+    p: float,
+    training: bool = True,  # share of elements set to 0, in steps of 1/65536 on the CPU
+) -> Tensor:  # `x` with a random share p set to 0 and the rest scaled by 1/(1-p)
+    """Inverted dropout. On the CPU from 16-bit draws, several times faster than `F.dropout`; elsewhere, and
+    under `vmap`, `F.dropout` itself. Raises `ValueError` for a p that leaves nothing or is no share.
+    """
     check_dropout(p=p)
-    if not training or p == 0: return x
-    if x.device.type != "cpu" or is_functorch_wrapped_tensor(x): return F.dropout(x, p)
+    if not training or p == 0:
+        return x
+    if x.device.type != "cpu" or is_functorch_wrapped_tensor(x):
+        return F.dropout(x, p)
     drop = round(p * 65536)
-    draws = torch.empty((x.numel() + 3) // 4, dtype=torch.long).random_(-2**63, None).view(torch.int16)[:x.numel()].view(x.shape)
+    draws = (
+        torch.empty((x.numel() + 3) // 4, dtype=torch.long)
+        .random_(-(2**63), None)
+        .view(torch.int16)[: x.numel()]
+        .view(x.shape)
+    )
     return x * (draws >= drop - 32768).to(x.dtype).mul_(65536 / (65536 - drop))
 
 # %% ../nbs/03_encoders.ipynb #c010
 def attention_mask(
-    real:Tensor,         # [P,W] which cells may be looked at
-    segment:Tensor|None=None, # [P,W] cells with the same number belong together; None: all cells of a row do
-    causal:bool=True,    # only backwards
+    real: Tensor,  # [P,W] which cells may be looked at
+    segment: (
+        Tensor | None
+    ) = None,  # [P,W] cells with the same number belong together; None: all cells of a row do
+    causal: bool = True,  # only backwards
     dtype=torch.float32,
-)->Tensor: # [P,1,W,W], to be added to the scores: 0, -10000, or -30000 between rows
-    """Who may attend to whom. A finite number instead of -inf keeps rows without any key finite: a padded query then attends to all cells, by its scores alone,
+) -> Tensor:  # [P,1,W,W], to be added to the scores: 0, -10000, or -30000 between rows
+    """Who may attend to whom. A finite number instead of -inf keeps rows without any key finite: a padded
+    query then attends to all cells, by its scores alone,
     as in the authors' code, where methods that pool over padding depend on it."""
     allowed = real.bool()[:, None, :].expand(-1, real.shape[1], -1)
-    if causal: allowed = allowed & torch.ones(real.shape[1], real.shape[1], dtype=torch.bool, device=real.device).tril()
-    mask = (~allowed).to(dtype).mul_(-10000.)
-    if segment is not None: mask = mask.masked_fill(segment[:, :, None] != segment[:, None, :], -30000.)   # lower still: a query without any key stays within its row
+    if causal:
+        allowed = (
+            allowed & torch.ones(real.shape[1], real.shape[1], dtype=torch.bool, device=real.device).tril()
+        )
+    mask = (~allowed).to(dtype).mul_(-10000.0)
+    # lower still: a query without any key stays within its row
+    if segment is not None:
+        mask = mask.masked_fill(segment[:, :, None] != segment[:, None, :], -30000.0)
     return mask[:, None]
 
 # %% ../nbs/03_encoders.ipynb #c014
 class Block(nn.Module):
-    "Multi-head self-attention and a feed-forward part, each with dropout, residual and post-LN. A filter, where there is one, is mixed with the attention."
-    def __init__(self, dim:int, heads:int, p_attention:float, p:float, filter:nn.Module|None=None, alpha:float=.7):
+    """Multi-head self-attention and a feed-forward part, each with dropout, residual and post-LN. A filter,
+    where there is one, is mixed with the attention.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        p_attention: float,
+        p: float,
+        filter: nn.Module | None = None,
+        alpha: float = 0.7,
+    ):
         super().__init__()
         self.heads, self.p_attention, self.p = heads, p_attention, p
-        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)          # three products in one
+        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)  # three products in one
         self.up, self.down = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
         self.norm1, self.norm2 = nn.LayerNorm(dim, eps=1e-12), nn.LayerNorm(dim, eps=1e-12)
         self.filter, self.alpha = filter, alpha
 
-    def attend(self, x:Tensor, mask:Tensor)->Tensor: # [P,W,D], [P,1,W,W] -> [P,W,D]
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)   # each [P,heads,W,D/heads]
-        weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -.5 + mask).softmax(-1)       # [P,heads,W,W]
+    def attend(self, x: Tensor, mask: Tensor) -> Tensor:  # [P,W,D], [P,1,W,W] -> [P,W,D]
+        # each [P,heads,W,D/heads]
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + mask).softmax(-1)  # [P,heads,W,W]
         return (dropout(weights, self.p_attention, self.training) @ v).transpose(1, 2).flatten(2)
 
-    def mix(self, x:Tensor, mask:Tensor, at:Tensor|None=None)->Tensor: # each position with what it takes from the others
-        pick = (lambda t: t) if at is None else (lambda t: t.flatten(0, 1)[at])    # all may be looked at, only these go on
+    # each position with what it takes from the others
+    def mix(self, x: Tensor, mask: Tensor, at: Tensor | None = None) -> Tensor:
+        # all may be looked at, only these go on
+        pick = (lambda t: t) if at is None else (lambda t: t.flatten(0, 1)[at])
         a = self.norm1(pick(x) + dropout(self.out(pick(self.attend(x, mask))), self.p, self.training))
         return a if self.filter is None else self.alpha * pick(self.filter(x)) + (1 - self.alpha) * a
-    def forward(self, x:Tensor, mask:Tensor, at:Tensor|None=None)->Tensor: # [P,W,D], or [A,D] of the cells `at` alone
+
+    # [P,W,D], or [A,D] of the cells `at` alone
+    def forward(self, x: Tensor, mask: Tensor, at: Tensor | None = None) -> Tensor:
         a = self.mix(x, mask, at)
         return self.norm2(a + dropout(self.down(F.gelu(self.up(a))), self.p, self.training))
 
-class Transformer(nn.Module):
-    """SASRec's encoder (S3-Rec family). Item table of N+2 rows: 0 is padding, N+1 the mask token, there also in models that never mask.
 
-    Two steps, so that something can be done to the embeddings in between: `embed`, then `run`. Raises `ValueError` for settings that cannot be, for rows of more than `max_len` slots, and, of an encoder with a filter, for packed or shorter rows in `run`."""
-    block = Block           # what it is built of
-    def __init__(self,
-        n_items:int,        # N
-        max_len:int=50,     # L, most items of a row
-        dim:int=64,         # D
-        layers:int=2,
-        heads:int=2,
-        p:float=.5,         # dropout of embeddings and of each part's output
-        p_attention:float=.5, # dropout of attention weights
-        filter=None,        # () -> a module over whole rows that stands beside the attention, such as `partial(FrequencyFilter, 64)`; one for each block
-        alpha:float=.7,     # its share, where there is one
+class Transformer(nn.Module):
+    """SASRec's encoder (S3-Rec family). Item table of N+2 rows: 0 is padding, N+1 the mask token, there also
+    in models that never mask.
+
+    Two steps, so that something can be done to the embeddings in between: `embed`, then `run`. Raises
+    `ValueError` for settings that cannot be, for rows of more than `max_len` slots, and, of an encoder with a
+    filter, for packed or shorter rows in `run`."""
+
+    block = Block  # what it is built of
+
+    def __init__(
+        self,
+        n_items: int,  # N
+        max_len: int = 50,  # L, most items of a row
+        dim: int = 64,  # D
+        layers: int = 2,
+        heads: int = 2,
+        p: float = 0.5,  # dropout of embeddings and of each part's output
+        p_attention: float = 0.5,  # dropout of attention weights
+        # () -> a module over whole rows that stands beside the attention, such as `partial(FrequencyFilter,
+        # 64)`; one for each block
+        filter=None,
+        alpha: float = 0.7,  # its share, where there is one
     ):
         super().__init__()
         check_whole(n_items=n_items, max_len=max_len, dim=dim)
         check_whole(0, layers=layers)
         check_dropout(p=p, p_attention=p_attention)
-        if not is_whole(heads) or heads < 1 or dim % heads: raise ValueError(f"dim={dim} cannot be split into heads={heads} equal parts: give a number of heads that divides dim")
-        if not 0 <= alpha <= 1: raise ValueError(f"alpha={alpha}: the filter's share, from 0 (attention alone) to 1 (filter alone)")
+        if not is_whole(heads) or heads < 1 or dim % heads:
+            raise ValueError(
+                f"dim={dim} cannot be split into heads={heads} equal parts: give a number of heads that"
+                " divides dim"
+            )
+        if not 0 <= alpha <= 1:
+            raise ValueError(
+                f"alpha={alpha}: the filter's share, from 0 (attention alone) to 1 (filter alone)"
+            )
         self.n_items, self.max_len, self.p, self.filtered = n_items, max_len, p, filter is not None
         self.items, self.slots = nn.Embedding(n_items + 2, dim, padding_idx=0), nn.Embedding(max_len, dim)
         self.norm = nn.LayerNorm(dim, eps=1e-12)
-        self.blocks = nn.ModuleList(self.block(dim, heads, p_attention, p, filter and filter(), alpha) for _ in range(layers))
-        for m in self.modules():                                 # row 0 too: it is a column of the scores
-            if isinstance(m, (nn.Linear, nn.Embedding)): nn.init.normal_(m.weight, std=.02)
-            if isinstance(m, nn.Linear): nn.init.zeros_(m.bias)
+        self.blocks = nn.ModuleList(
+            self.block(dim, heads, p_attention, p, filter and filter(), alpha) for _ in range(layers)
+        )
+        for m in self.modules():  # row 0 too: it is a column of the scores
+            if isinstance(m, (nn.Linear, nn.Embedding)):
+                nn.init.normal_(m.weight, std=0.02)
+            if isinstance(m, nn.Linear):
+                nn.init.zeros_(m.bias)
 
     @property
-    def mask_item(self)->int: return self.n_items + 1
-    def table(self)->Tensor: # [N+2,D], what scores are made with: padding, items 1..N, mask token
+    def mask_item(self) -> int:
+        return self.n_items + 1
+
+    def table(self) -> Tensor:  # [N+2,D], what scores are made with: padding, items 1..N, mask token
         return self.items.weight
-    def embed(self,
-        items:Tensor,            # [...] item ids, or [...,D] something made of their embeddings, such as a mean
-        slot:Tensor|None=None,   # [...] position 0..L-1; default: the last axis counts slots
-    )->Tensor:                   # [...,D]
+
+    def embed(
+        self,
+        # [...] item ids, or [...,D] something made of their embeddings, such as a mean
+        items: Tensor,
+        slot: Tensor | None = None,  # [...] position 0..L-1; default: the last axis counts slots
+    ) -> Tensor:  # [...,D]
         x = items if items.is_floating_point() else self.items(items)
-        if is_functorch_wrapped_tensor(x) and not items.is_floating_point(): x = torch.where((items > 0)[..., None], x, x.detach())   # vmap forgets that a lookup of padding has no gradient
-        if slot is None: slot = torch.arange(self.max_len - x.shape[-2], self.max_len, device=x.device)
+        # vmap forgets that a lookup of padding has no gradient
+        if is_functorch_wrapped_tensor(x) and not items.is_floating_point():
+            x = torch.where((items > 0)[..., None], x, x.detach())
+        if slot is None:
+            slot = torch.arange(self.max_len - x.shape[-2], self.max_len, device=x.device)
         return dropout(self.norm(x + self.slots(slot)), self.p, self.training)
-    def where(self, layout:Layout)->Tensor: # [P,W], the position 0..L-1 that each cell stands for
+
+    def where(self, layout: Layout) -> Tensor:  # [P,W], the position 0..L-1 that each cell stands for
         return layout.slot + self.max_len - layout.width
-    def run(self,
-        x:Tensor,           # [P,W,D] embedded cells
-        real:Tensor,        # [P,W] which of them may be looked at, `items > 0`
-        segment:Tensor|None=None, # [P,W] of packed rows: equal numbers belong together
-        causal:bool=True,
-        at:Tensor|None=None, # [A] cells to finish; None: all
-    )->Tensor:              # [P,W,D]; [A,D] with `at`
+
+    def run(
+        self,
+        x: Tensor,  # [P,W,D] embedded cells
+        real: Tensor,  # [P,W] which of them may be looked at, `items > 0`
+        segment: Tensor | None = None,  # [P,W] of packed rows: equal numbers belong together
+        causal: bool = True,
+        at: Tensor | None = None,  # [A] cells to finish; None: all
+    ) -> Tensor:  # [P,W,D]; [A,D] with `at`
         if self.filtered and (segment is not None or x.shape[1] != self.max_len):
-            raise ValueError(f"a filter reads all {self.max_len} slots of a row: it takes neither packed nor shorter rows. Call the encoder itself, with ids and layout")
+            raise ValueError(
+                f"a filter reads all {self.max_len} slots of a row: it takes neither packed nor shorter rows."
+                " Call the encoder itself, with ids and layout"
+            )
         mask = attention_mask(real, segment, causal, x.dtype)
-        for i, block in enumerate(self.blocks, 1): x = block(x, mask, at if i == len(self.blocks) else None)
+        for i, block in enumerate(self.blocks, 1):
+            x = block(x, mask, at if i == len(self.blocks) else None)
         return x if len(self.blocks) or at is None else x.flatten(0, 1)[at]
-    def forward(self,
-        items:Tensor,               # [B,L] left-padded ids; with a layout also [B,L,D] of their embeddings
-        layout:Layout|None=None,    # which positions to compute
-        causal:bool=True,
-        at:Tensor|None=None,        # [A] which of the layout's M positions are wanted, such as `layout.last`: the last block finishes only these
-    )->Tensor:                      # [M,D] at the layout's positions, or [A,D]; [B,L,D], padding computed too, without a layout
-        if items.shape[1] > self.max_len: raise ValueError(f"rows of {items.shape[1]} slots, but this encoder was made for max_len={self.max_len}")
+
+    def forward(
+        self,
+        items: Tensor,  # [B,L] left-padded ids; with a layout also [B,L,D] of their embeddings
+        layout: Layout | None = None,  # which positions to compute
+        causal: bool = True,
+        # [A] which of the layout's M positions are wanted, such as `layout.last`: the last block finishes
+        # only these
+        at: Tensor | None = None,
+    ) -> Tensor:  # [M,D] at the layout's positions, or [A,D]; [B,L,D], padding computed too, without a layout
+        if items.shape[1] > self.max_len:
+            raise ValueError(
+                f"rows of {items.shape[1]} slots, but this encoder was made for max_len={self.max_len}"
+            )
         if self.filtered:
             h = self._whole_rows(items, layout, causal)
             return h if at is None else h[at]
-        if layout is None: return self.run(self.embed(items), items > 0, causal=causal)
+        if layout is None:
+            return self.run(self.embed(items), items > 0, causal=causal)
         cells, real = items.flatten(0, 1)[layout.source], layout.segment > 0
-        if not items.is_floating_point(): real = real & (cells > 0)         # a blanked item is not looked at
+        if not items.is_floating_point():
+            real = real & (cells > 0)  # a blanked item is not looked at
         x = self.embed(cells, self.where(layout))
-        if at is None: return layout.take(self.run(x, real, layout.segment, causal))
+        if at is None:
+            return layout.take(self.run(x, real, layout.segment, causal))
         return self.run(x, real, layout.segment, causal, at if layout.cell is None else layout.cell[at])
-    def _whole_rows(self, items:Tensor, layout:Layout|None, causal:bool)->Tensor: # as `forward`, every slot computed and the layout's taken out
+
+    # as `forward`, every slot computed and the layout's taken out
+    def _whole_rows(self, items: Tensor, layout: Layout | None, causal: bool) -> Tensor:
         B, W = items.shape[:2]
-        if layout is None: real = items > 0
-        else: real = torch.zeros(B * W, dtype=torch.bool, device=items.device).index_put((layout.kept,), layout.real).view(B, W)
-        if not items.is_floating_point(): real, items = real & (items > 0), self.items(items)
+        if layout is None:
+            real = items > 0
+        else:
+            real = (
+                torch.zeros(B * W, dtype=torch.bool, device=items.device)
+                .index_put((layout.kept,), layout.real)
+                .view(B, W)
+            )
+        if not items.is_floating_point():
+            real, items = real & (items > 0), self.items(items)
         padding = self.items(torch.zeros((), dtype=torch.long, device=items.device))
-        front = self.max_len - W                               # a row reads the same whatever the width of its batch
+        # a row reads the same whatever the width of its batch
+        front = self.max_len - W
         x = torch.cat([padding.expand(B, front, -1), torch.where(real[..., None], items, padding)], 1)
         h = self.run(self.embed(x), F.pad(real, (front, 0)), causal=causal)[:, front:]
         return h if layout is None else layout.pick(h)
 
 # %% ../nbs/03_encoders.ipynb #c028
 class GRU(nn.Module):
-    "GRU4Rec's encoder in RecBole's form: embedding, dropout, a GRU without bias, and a linear map back to the width of the items. It reads forwards, and raises `ValueError` for `causal=False`."
-    def __init__(self,
-        n_items:int,        # N
-        max_len:int=50,     # L
-        dim:int=64,         # D
-        hidden:int=128,     # width of the state; ATSRec uses 64
-        layers:int=1,       # ATSRec uses 2
-        p:float=.3,         # dropout of embeddings; ICSRec, FENRec and ATSRec use .5
+    """GRU4Rec's encoder in RecBole's form: embedding, dropout, a GRU without bias, and a linear map back to
+    the width of the items. It reads forwards, and raises `ValueError` for `causal=False`.
+    """
+
+    def __init__(
+        self,
+        n_items: int,  # N
+        max_len: int = 50,  # L
+        dim: int = 64,  # D
+        hidden: int = 128,  # width of the state; ATSRec uses 64
+        layers: int = 1,  # ATSRec uses 2
+        p: float = 0.3,  # dropout of embeddings; ICSRec, FENRec and ATSRec use .5
     ):
         super().__init__()
         check_whole(n_items=n_items, max_len=max_len, dim=dim, hidden=hidden, layers=layers)
         check_dropout(p=p)
         self.n_items, self.max_len, self.p = n_items, max_len, p
         self.items = nn.Embedding(n_items + 2, dim, padding_idx=0)
-        self.gru, self.dense = nn.GRU(dim, hidden, layers, bias=False, batch_first=True), nn.Linear(hidden, dim)
+        self.gru, self.dense = (
+            nn.GRU(dim, hidden, layers, bias=False, batch_first=True),
+            nn.Linear(hidden, dim),
+        )
         nn.init.xavier_normal_(self.items.weight[1:])
-        for w in self.gru.parameters(): nn.init.xavier_uniform_(w)
+        for w in self.gru.parameters():
+            nn.init.xavier_uniform_(w)
 
     @property
-    def mask_item(self)->int: return self.n_items + 1
-    def table(self)->Tensor: return self.items.weight # [N+2,D]
-    def embed(self, items:Tensor, slot=None)->Tensor: # [...] ids or [...,D] embeddings -> [...,D]
-        x = items if items.is_floating_point() else self.items(items) * (items > 0)[..., None]    # cross-entropy over all rows trains row 0 too; here it must stay nothing
+    def mask_item(self) -> int:
+        return self.n_items + 1
+
+    def table(self) -> Tensor:
+        return self.items.weight  # [N+2,D]
+
+    def embed(self, items: Tensor, slot=None) -> Tensor:  # [...] ids or [...,D] embeddings -> [...,D]
+        # cross-entropy over all rows trains row 0 too; here it must stay nothing
+        x = items if items.is_floating_point() else self.items(items) * (items > 0)[..., None]
         return dropout(x, self.p, self.training)
-    def run(self, x:Tensor, real=None, segment=None, causal:bool=True)->Tensor: # [B,L,D] -> [B,L,D]
-        if segment is not None or not causal: raise ValueError("a GRU reads one row, forwards: it takes neither packed rows nor causal=False")
+
+    def run(self, x: Tensor, real=None, segment=None, causal: bool = True) -> Tensor:  # [B,L,D] -> [B,L,D]
+        if segment is not None or not causal:
+            raise ValueError("a GRU reads one row, forwards: it takes neither packed rows nor causal=False")
         return self.dense(self.gru(x)[0])
-    def states(self, items:Tensor, layout:Layout)->Tensor: # [B,L] or [B,L,D] -> [M,H], the GRU's state at the layout's positions
-        if layout.cell is None: return self.gru(self.embed(items))[0].flatten(0, 1)
-        if not len(layout.kept): return items.new_zeros((0, self.gru.hidden_size), dtype=self.dense.weight.dtype)
+
+    # [B,L] or [B,L,D] -> [M,H], the GRU's state at the layout's positions
+    def states(self, items: Tensor, layout: Layout) -> Tensor:
+        if layout.cell is None:
+            return self.gru(self.embed(items))[0].flatten(0, 1)
+        if not len(layout.kept):
+            return items.new_zeros((0, self.gru.hidden_size), dtype=self.dense.weight.dtype)
         n = torch.bincount(layout.row, minlength=len(items))
-        step = torch.arange(len(layout.kept)) - (n.cumsum(0) - n)[layout.row]             # 0.. within a row
-        order = ((-n).argsort(stable=True).argsort()[layout.row] + step * len(n)).argsort()   # all first items, then all second ones, longest rows first
-        h = self.gru(PackedSequence(self.embed(items.flatten(0, 1)[layout.kept[order]]), torch.bincount(step)))[0].data
+        step = torch.arange(len(layout.kept)) - (n.cumsum(0) - n)[layout.row]  # 0.. within a row
+        # all first items, then all second ones, longest rows first
+        order = ((-n).argsort(stable=True).argsort()[layout.row] + step * len(n)).argsort()
+        h = self.gru(
+            PackedSequence(self.embed(items.flatten(0, 1)[layout.kept[order]]), torch.bincount(step))
+        )[0].data
         return torch.empty_like(h).index_copy(0, order, h)
-    def forward(self, items:Tensor, layout:Layout|None=None, causal:bool=True, at:Tensor|None=None)->Tensor: # as `Transformer`
-        if layout is None: return self.run(self.embed(items), causal=causal)
-        if not causal: raise ValueError("a GRU reads forwards: it takes no causal=False")
+
+    # as `Transformer`
+    def forward(
+        self, items: Tensor, layout: Layout | None = None, causal: bool = True, at: Tensor | None = None
+    ) -> Tensor:
+        if layout is None:
+            return self.run(self.embed(items), causal=causal)
+        if not causal:
+            raise ValueError("a GRU reads forwards: it takes no causal=False")
         h = self.states(items, layout)
         return self.dense(h if at is None else h[at])
 
 # %% ../nbs/03_encoders.ipynb #c031
 def _loop(u, lam, keep):
     h = u.clone()
-    for t in range(1, u.shape[1]): h[:, t] += lam * keep[:, t, None] * h[:, t - 1]
+    for t in range(1, u.shape[1]):
+        h[:, t] += lam * keep[:, t, None] * h[:, t - 1]
     return h
+
 
 def _log_steps(u, lam, keep):
     h, step = u, 1
-    while step < u.shape[1]:                         # here h sums the last `step` inputs, lam is the power that bridges as many
+    # here h sums the last `step` inputs, lam is the power that bridges as many
+    while step < u.shape[1]:
         h = torch.cat([h[:, :step], h[:, step:] + lam * keep[:, step:, None] * h[:, :-step]], 1)
         keep = torch.cat([keep[:, :step], keep[:, step:] & keep[:, :-step]], 1)
         lam, step = lam * lam, 2 * step
     return h
 
+
 class _Recurrence(torch.autograd.Function):
     generate_vmap_rule = True
+
     @staticmethod
-    def forward(u, lam, keep): return (_loop if u.device.type == "cpu" else _log_steps)(u, lam, keep)
+    def forward(u, lam, keep):
+        return (_loop if u.device.type == "cpu" else _log_steps)(u, lam, keep)
+
     @staticmethod
-    def setup_context(ctx, inputs, output): ctx.save_for_backward(*inputs[1:], output)
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs[1:], output)
+
     @staticmethod
     def backward(ctx, g):
         lam, keep, h = ctx.saved_tensors
@@ -231,45 +360,64 @@ class _Recurrence(torch.autograd.Function):
         g = _Recurrence.apply(g.flip(1), lam.conj().resolve_conj(), back).flip(1)
         return g, (g[:, 1:] * (h[:, :-1] * keep[:, 1:, None]).conj()).sum((0, 1)), None
 
+
 def linear_recurrence(
-    u:Tensor,      # [P,W,H] complex, what comes in
-    lam:Tensor,    # [H] complex, what the state is multiplied by from slot to slot
-    keep:Tensor,   # [P,W] bool: does the state of the slot before come in? The first slot has none before it
-)->Tensor:         # [P,W,H] the states
+    u: Tensor,  # [P,W,H] complex, what comes in
+    lam: Tensor,  # [H] complex, what the state is multiplied by from slot to slot
+    keep: Tensor,  # [P,W] bool: does the state of the slot before come in? The first slot has none before it
+) -> Tensor:  # [P,W,H] the states
     "$h_t = \\lambda\\,\\mathrm{keep}_t\\, h_{t-1} + u_t$, along the second axis."
     return _Recurrence.apply(u, lam, keep)
 
 # %% ../nbs/03_encoders.ipynb #c037
 class LRUBlock(nn.Module):
-    "A linear recurrence of 2D complex channels and a feed-forward part, each with dropout, residual and post-LN."
-    def __init__(self, dim:int, p:float, shortest:float=.8, longest:float=.99): # |lambda| at the start lies between the last two
+    """A linear recurrence of 2D complex channels and a feed-forward part, each with dropout, residual and
+    post-LN.
+    """
+
+    # the modulus of lambda at the start lies between the last two
+    def __init__(self, dim: int, p: float, shortest: float = 0.8, longest: float = 0.99):
         super().__init__()
         H, self.p = 2 * dim, p
-        square = shortest ** 2 + (longest ** 2 - shortest ** 2) * torch.rand(H)      # |lambda|^2: uniform over the ring's area
-        self.logs = nn.Parameter(torch.stack([-square.log() / 2, 2 * math.pi * (1 - torch.rand(H)), (1 - square).sqrt()]).log())   # [3,H]: of nu, theta, gamma
-        self.into, self.out = nn.Linear(dim, 2 * H), nn.Linear(2 * H, dim)           # re, im, re, im, ...
+        # the modulus squared: uniform over the ring's area
+        square = shortest**2 + (longest**2 - shortest**2) * torch.rand(H)
+        # [3,H]: of nu, theta, gamma
+        self.logs = nn.Parameter(
+            torch.stack([-square.log() / 2, 2 * math.pi * (1 - torch.rand(H)), (1 - square).sqrt()]).log()
+        )
+        self.into, self.out = nn.Linear(dim, 2 * H), nn.Linear(2 * H, dim)  # re, im, re, im, ...
         self.up, self.down = nn.Linear(dim, 4 * dim), nn.Linear(4 * dim, dim)
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
 
-    def decay(self)->Tensor: # [H] complex: lambda
+    def decay(self) -> Tensor:  # [H] complex: lambda
         return torch.polar((-self.logs[0].exp()).exp(), self.logs[1].exp())
-    def forward(self, x:Tensor, keep:Tensor)->Tensor: # [P,W,D], [P,W] -> [P,W,D]
-        drop = lambda x: dropout(x, self.p, self.training)
-        u = torch.view_as_complex(self.into(x).unflatten(-1, (-1, 2)) * self.logs[2].exp()[:, None])          # [P,W,H]
+
+    def forward(self, x: Tensor, keep: Tensor) -> Tensor:  # [P,W,D], [P,W] -> [P,W,D]
+        def drop(x):
+            return dropout(x, self.p, self.training)
+
+        # [P,W,H]
+        u = torch.view_as_complex(self.into(x).unflatten(-1, (-1, 2)) * self.logs[2].exp()[:, None])
         h = linear_recurrence(u, self.decay(), keep)
         x = self.norm1(drop(self.out(torch.view_as_real(h).flatten(-2))) + x)
         return self.norm2(drop(self.down(drop(F.gelu(self.up(x))))) + x)
 
-class LRU(nn.Module):
-    """LRURec's encoder (Yue et al., WSDM 2024): embedding without slots, blocks of linear recurrence. Its scores have a bias for each item, which `with_bias` brings in: an objective that trains it uses that for its loss and its `score`.
 
-    Padding has a vector of its own, which is learned: in the authors' rows the first item of all is predicted from it."""
-    def __init__(self,
-        n_items:int,        # N
-        max_len:int=50,     # L, what `recommend` cuts a history to; the recurrence itself has no limit
-        dim:int=64,         # D
-        layers:int=2,
-        p:float=.2,         # dropout
+class LRU(nn.Module):
+    """LRURec's encoder (Yue et al., WSDM 2024): embedding without slots, blocks of linear recurrence. Its
+    scores have a bias for each item, which `with_bias` brings in: an objective that trains it uses that for
+    its loss and its `score`.
+
+    Padding has a vector of its own, which is learned: in the authors' rows the first item of all is predicted
+    from it."""
+
+    def __init__(
+        self,
+        n_items: int,  # N
+        max_len: int = 50,  # L, what `recommend` cuts a history to; the recurrence itself has no limit
+        dim: int = 64,  # D
+        layers: int = 2,
+        p: float = 0.2,  # dropout
     ):
         super().__init__()
         check_whole(n_items=n_items, max_len=max_len, dim=dim)
@@ -280,202 +428,322 @@ class LRU(nn.Module):
         self.blocks = nn.ModuleList(LRUBlock(dim, p) for _ in range(layers))
         self.bias = nn.Parameter(torch.empty(n_items + 2))
         linear = [m for m in self.modules() if isinstance(m, nn.Linear)]
-        for w in (self.items.weight, self.bias, *(w for m in linear for w in (m.weight, m.bias))): nn.init.trunc_normal_(w, std=.02, a=-.04, b=.04)
+        for w in (self.items.weight, self.bias, *(w for m in linear for w in (m.weight, m.bias))):
+            nn.init.trunc_normal_(w, std=0.02, a=-0.04, b=0.04)
 
     @property
-    def mask_item(self)->int: return self.n_items + 1
-    def table(self)->Tensor: return self.items.weight # [N+2,D]
-    def with_bias(self, h:Tensor)->tuple[Tensor, Tensor]: # [M,D] -> [M,D+1], [N+2,D+1]
-        "Hidden states and table whose inner products are $h \\cdot e + b$: 1 appended to each state, its bias to each item. Whatever takes inner products, a loss or a ranking, takes these."
-        return F.pad(h, (0, 1), value=1.), torch.cat([self.table(), self.bias[:, None]], 1)
-    def embed(self, items:Tensor, slot=None)->Tensor: # [...] ids or [...,D] embeddings -> [...,D]
-        return self.norm(dropout(items if items.is_floating_point() else self.items(items), self.p, self.training))
-    def run(self, x:Tensor, real:Tensor, segment:Tensor|None=None, causal:bool=True)->Tensor: # as `Transformer`: [P,W,D] -> [P,W,D]
+    def mask_item(self) -> int:
+        return self.n_items + 1
+
+    def table(self) -> Tensor:
+        return self.items.weight  # [N+2,D]
+
+    def with_bias(self, h: Tensor) -> tuple[Tensor, Tensor]:  # [M,D] -> [M,D+1], [N+2,D+1]
+        """Hidden states and table whose inner products are $h \\cdot e + b$: 1 appended to each state, its
+        bias to each item. Whatever takes inner products, a loss or a ranking, takes these.
+        """
+        return F.pad(h, (0, 1), value=1.0), torch.cat([self.table(), self.bias[:, None]], 1)
+
+    def embed(self, items: Tensor, slot=None) -> Tensor:  # [...] ids or [...,D] embeddings -> [...,D]
+        return self.norm(
+            dropout(items if items.is_floating_point() else self.items(items), self.p, self.training)
+        )
+
+    # as `Transformer`: [P,W,D] -> [P,W,D]
+    def run(self, x: Tensor, real: Tensor, segment: Tensor | None = None, causal: bool = True) -> Tensor:
         "The blocks, one after the other. Raises `ValueError` for `causal=False`."
-        if not causal: raise ValueError("a recurrence reads forwards: it does not take causal=False")
+        if not causal:
+            raise ValueError("a recurrence reads forwards: it does not take causal=False")
         keep = real[:, :-1] if segment is None else real[:, :-1] & (segment[:, 1:] == segment[:, :-1])
-        keep = F.pad(keep, (1, 0))                                                   # nothing stands before the first slot
-        for block in self.blocks: x = block(x, keep)
+        # nothing stands before the first slot
+        keep = F.pad(keep, (1, 0))
+        for block in self.blocks:
+            x = block(x, keep)
         return x
-    def forward(self, items:Tensor, layout:Layout|None=None, causal:bool=True, at:Tensor|None=None)->Tensor: # as `Transformer`
-        if layout is None: return self.run(self.embed(items), items > 0, causal=causal)
+
+    # as `Transformer`
+    def forward(
+        self, items: Tensor, layout: Layout | None = None, causal: bool = True, at: Tensor | None = None
+    ) -> Tensor:
+        if layout is None:
+            return self.run(self.embed(items), items > 0, causal=causal)
         cells, real = items.flatten(0, 1)[layout.source], layout.segment > 0
-        if not items.is_floating_point(): real = real & (cells > 0)
+        if not items.is_floating_point():
+            real = real & (cells > 0)
         h = layout.take(self.run(self.embed(cells), real, layout.segment, causal))
         return h if at is None else h[at]
 
 # %% ../nbs/03_encoders.ipynb #c049
 def low_pass(
-    slots:int,     # L
-    c:int,         # how much stays: the c//2+1 lowest frequencies, the constant one included
+    slots: int,  # L
+    c: int,  # how much stays: the c//2+1 lowest frequencies, the constant one included
     dtype=torch.float32,
     device=None,
-)->Tensor:         # [L,L], symmetric
+) -> Tensor:  # [L,L], symmetric
     "The matrix that leaves the lowest frequencies of a row of `slots`. Raises `ValueError` for a c below 1."
-    if not is_whole(c) or c < 1: raise ValueError(f"c={c}: a whole number; 1 leaves the mean of a row, larger numbers more, and there is nothing below")
-    kept = torch.fft.rfft(torch.eye(slots, dtype=dtype, device=device), dim=0, norm="ortho")[:c // 2 + 1]
-    return torch.fft.irfft(kept, n=slots, dim=0, norm="ortho")                       # what was cut counts as 0
+    if not is_whole(c) or c < 1:
+        raise ValueError(
+            f"c={c}: a whole number; 1 leaves the mean of a row, larger numbers more, and there is nothing"
+            " below"
+        )
+    kept = torch.fft.rfft(torch.eye(slots, dtype=dtype, device=device), dim=0, norm="ortho")[: c // 2 + 1]
+    # what was cut counts as 0
+    return torch.fft.irfft(kept, n=slots, dim=0, norm="ortho")
+
 
 class FrequencyFilter(nn.Module):
-    "BSARec's filter (Shin et al., AAAI 2024): slow part, weighted fast part, dropout, residual, LN. It reads every slot of a row, later ones and padding too."
-    def __init__(self,
-        dim:int=64,   # D
-        c:int=5,      # see `low_pass`; published for Beauty: 5
-        p:float=.5,   # dropout
+    """BSARec's filter (Shin et al., AAAI 2024): slow part, weighted fast part, dropout, residual, LN. It
+    reads every slot of a row, later ones and padding too.
+    """
+
+    def __init__(
+        self,
+        dim: int = 64,  # D
+        c: int = 5,  # see `low_pass`; published for Beauty: 5
+        p: float = 0.5,  # dropout
     ):
         super().__init__()
-        low_pass(1, c)                                                                # refuse a c that cannot be
+        # refuse a c that cannot be
+        low_pass(1, c)
         check_whole(dim=dim)
         check_dropout(p=p)
         self.c, self.p = c, p
         self.sqrt_beta, self.norm = nn.Parameter(torch.randn(1, 1, dim)), nn.LayerNorm(dim, eps=1e-12)
-    def forward(self, x:Tensor)->Tensor: # [B,L,D]
+
+    def forward(self, x: Tensor) -> Tensor:  # [B,L,D]
         low = low_pass(x.shape[1], self.c, x.dtype, x.device) @ x
-        return self.norm(dropout(low + self.sqrt_beta ** 2 * (x - low), self.p, self.training) + x)
+        return self.norm(dropout(low + self.sqrt_beta**2 * (x - low), self.p, self.training) + x)
 
 # %% ../nbs/03_encoders.ipynb #c066
 def item_edges(
-    ds:Dataset,
-    distance:int=3,  # items at most so many steps apart in a user's history are linked
-)->Tensor:           # [2,E] each linked pair once, the smaller item first
-    "The item graph of all users' training parts (MAERec, Ye et al., SIGIR 2023). Raises `ValueError` for a distance below 1."
-    if distance < 1: raise ValueError(f"distance={distance}: neighbours are 1 step apart at least")
+    ds: Dataset,
+    distance: int = 3,  # items at most so many steps apart in a user's history are linked
+) -> Tensor:  # [2,E] each linked pair once, the smaller item first
+    """The item graph of all users' training parts (MAERec, Ye et al., SIGIR 2023). Raises `ValueError` for a
+    distance below 1.
+    """
+    if distance < 1:
+        raise ValueError(f"distance={distance}: neighbours are 1 step apart at least")
     user = torch.arange(len(ds), device=ds.device).repeat_interleave(ds.lengths)
     train = torch.arange(len(user), device=ds.device) < (ds.offsets[1:] - 2)[user]
     items, user, n = ds.items[train], user[train], ds.n_items + 1
-    pairs = [torch.stack([items[:-d], items[d:]])[:, user[:-d] == user[d:]].sort(0)[0] for d in range(1, distance + 1)]
+    pairs = [
+        torch.stack([items[:-d], items[d:]])[:, user[:-d] == user[d:]].sort(0)[0]
+        for d in range(1, distance + 1)
+    ]
     low, high = torch.cat(pairs, 1)
     key = torch.unique(low * n + high)
-    return torch.stack([key // n, key % n])[:, key // n != key % n]                  # an item that a user had twice is not its own neighbour: each has its self loop
+    # an item that a user had twice is not its own neighbour: each has its self loop
+    return torch.stack([key // n, key % n])[:, key // n != key % n]
+
 
 class _NeighbourSum(torch.autograd.Function):
     "Sum over neighbours. The graph is symmetric, so the backward pass is the same sum."
+
     @staticmethod
-    def forward(x, start, neighbour): return F.embedding_bag(neighbour, x, start, mode="sum")
+    def forward(x, start, neighbour):
+        return F.embedding_bag(neighbour, x, start, mode="sum")
+
     @staticmethod
-    def setup_context(ctx, inputs, output): ctx.save_for_backward(*inputs[1:])
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs[1:])
+
     @staticmethod
-    def backward(ctx, g): return _NeighbourSum.apply(g.contiguous(), *ctx.saved_tensors), None, None
+    def backward(ctx, g):
+        return _NeighbourSum.apply(g.contiguous(), *ctx.saved_tensors), None, None
+
 
 class ItemGraph(nn.Module):
-    "The normalised item graph as something to multiply with. It follows from its edges, so checkpoints leave it out. Raises `ValueError` for an edge to a node that there is not."
-    def __init__(self,
-        edges:Tensor,   # [2,E] linked pairs, in any order and direction; a pair counts once
-        n:int,          # nodes; those without an edge keep their own vector
+    """The normalised item graph as something to multiply with. It follows from its edges, so checkpoints
+    leave it out. Raises `ValueError` for an edge to a node that there is not.
+    """
+
+    def __init__(
+        self,
+        edges: Tensor,  # [2,E] linked pairs, in any order and direction; a pair counts once
+        n: int,  # nodes; those without an edge keep their own vector
     ):
         super().__init__()
-        if edges.numel() and not 0 <= edges.min() <= edges.max() < n: raise ValueError(f"edges name items {int(edges.min())} to {int(edges.max())}, but the graph has nodes 0 to {n - 1}")
+        if edges.numel() and not 0 <= edges.min() <= edges.max() < n:
+            raise ValueError(
+                f"edges name items {int(edges.min())} to {int(edges.max())}, but the graph has nodes 0 to"
+                f" {n - 1}"
+            )
         loops = torch.arange(n, device=edges.device).expand(2, -1)
         row, column = torch.cat([edges, edges.flip(0), loops], 1)
-        key = torch.unique(row * n + column)                                         # sorted by row
+        key = torch.unique(row * n + column)  # sorted by row
         degree = torch.bincount(key // n, minlength=n)
-        for name, x in {"neighbour": key % n, "start": degree.cumsum(0) - degree, "degree": degree}.items(): self.register_buffer(name, x, persistent=False)
-    def forward(self, x:Tensor)->Tensor: # [n,D] -> [n,D], one step
+        for name, x in {"neighbour": key % n, "start": degree.cumsum(0) - degree, "degree": degree}.items():
+            self.register_buffer(name, x, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:  # [n,D] -> [n,D], one step
         scale = self.degree.to(x.dtype).rsqrt()[:, None]
         return scale * _NeighbourSum.apply(scale * x, self.start, self.neighbour)
 
+
 def propagate(
-    x:Tensor,          # [n,D] item embeddings
-    graph:ItemGraph,
-    steps:int=2,
-)->Tensor:             # [steps+1,n,D], `x` itself first; their sum over the first axis is the new table
+    x: Tensor,
+    graph: ItemGraph,
+    steps: int = 2,  # [n,D] item embeddings
+) -> Tensor:  # [steps+1,n,D], `x` itself first; their sum over the first axis is the new table
     "Embeddings after 0, 1, 2, ... steps over the graph."
     levels = [x]
-    for _ in range(steps): levels.append(graph(levels[-1]))
+    for _ in range(steps):
+        levels.append(graph(levels[-1]))
     return torch.stack(levels)
 
 # %% ../nbs/03_encoders.ipynb #c075
 class BareBlock(Block):
     "A `Block` whose feed-forward part has no residual."
-    def forward(self, x:Tensor, mask:Tensor, at:Tensor|None=None)->Tensor: # as `Block`
+
+    def forward(self, x: Tensor, mask: Tensor, at: Tensor | None = None) -> Tensor:  # as `Block`
         return self.norm2(dropout(self.down(F.gelu(self.up(self.mix(x, mask, at)))), self.p, self.training))
 
-class GraphTransformer(Transformer):
-    """MAERec's encoder (Ye et al., SIGIR 2023): the item table is propagated over a graph, and the outputs of all blocks are summed.
 
-    Calling it with ids computes the table anew. Where the loss needs the table too, compute it once and read the rows from it: `table = enc.table(); h = enc(table[items], layout)`.
+class GraphTransformer(Transformer):
+    """MAERec's encoder (Ye et al., SIGIR 2023): the item table is propagated over a graph, and the outputs of
+    all blocks are summed.
+
+    Calling it with ids computes the table anew. Where the loss needs the table too, compute it once and read
+    the rows from it: `table = enc.table(); h = enc(table[items], layout)`.
     A method that hides edges puts another `ItemGraph` in the place of `graph`."""
+
     block = BareBlock
-    def __init__(self,
-        n_items:int,        # N
-        edges:Tensor,       # [2,E] such as `item_edges(ds)`; padding and mask token have none
-        max_len:int=50,     # L
-        dim:int=64,         # D; the authors use 32
-        layers:int=2,
-        heads:int=4,
-        p:float=.3,         # dropout
-        steps:int=2,        # over the graph
+
+    def __init__(
+        self,
+        n_items: int,  # N
+        edges: Tensor,  # [2,E] such as `item_edges(ds)`; padding and mask token have none
+        max_len: int = 50,  # L
+        dim: int = 64,  # D; the authors use 32
+        layers: int = 2,
+        heads: int = 4,
+        p: float = 0.3,  # dropout
+        steps: int = 2,  # over the graph
     ):
         super().__init__(n_items, max_len, dim, layers, heads, p, p)
         check_whole(0, steps=steps)
         self.graph, self.steps = ItemGraph(edges, n_items + 2), steps
         for m in self.modules():
-            if isinstance(m, (nn.Linear, nn.Embedding)): nn.init.xavier_uniform_(m.weight)
-            if isinstance(m, nn.LayerNorm): m.eps = 1e-5
+            if isinstance(m, (nn.Linear, nn.Embedding)):
+                nn.init.xavier_uniform_(m.weight)
+            if isinstance(m, nn.LayerNorm):
+                m.eps = 1e-5
 
-    def levels(self)->Tensor: return propagate(self.items.weight, self.graph, self.steps) # [steps+1,N+2,D]
-    def table(self)->Tensor: return self.levels().sum(0) # [N+2,D]
-    def embed(self, items:Tensor, slot:Tensor|None=None)->Tensor: # as `Transformer`
+    def levels(self) -> Tensor:
+        return propagate(self.items.weight, self.graph, self.steps)  # [steps+1,N+2,D]
+
+    def table(self) -> Tensor:
+        return self.levels().sum(0)  # [N+2,D]
+
+    def embed(self, items: Tensor, slot: Tensor | None = None) -> Tensor:  # as `Transformer`
         return super().embed(items if items.is_floating_point() else self.table()[items], slot)
-    def run(self, x:Tensor, real:Tensor, segment:Tensor|None=None, causal:bool=True, at:Tensor|None=None)->Tensor: # as `Transformer`
+
+    # as `Transformer`
+    def run(
+        self,
+        x: Tensor,
+        real: Tensor,
+        segment: Tensor | None = None,
+        causal: bool = True,
+        at: Tensor | None = None,
+    ) -> Tensor:
         mask, total = attention_mask(real, segment, causal, x.dtype), x
-        for block in self.blocks: x = block(x, mask); total = total + x
+        for block in self.blocks:
+            x = block(x, mask)
+            total = total + x
         return total if at is None else total.flatten(0, 1)[at]
 
 # %% ../nbs/03_encoders.ipynb #c083
 class EdgeDecoder(nn.Module):
     "Score of a pair of items from all products of their first `levels` levels (MAERec)."
-    def __init__(self,
-        dim:int,        # D
-        levels:int=2,   # how many of the graph's levels it reads, the embeddings themselves being the first
+
+    def __init__(
+        self,
+        dim: int,  # D
+        levels: int = 2,  # how many of the graph's levels it reads, the embeddings themselves being the first
     ):
         super().__init__()
         self.levels = levels
-        self.net = nn.Sequential(nn.Linear(dim * levels ** 2, dim * levels), nn.ReLU(), nn.Linear(dim * levels, dim), nn.ReLU(), nn.Linear(dim, 1), nn.Sigmoid())
+        self.net = nn.Sequential(
+            nn.Linear(dim * levels**2, dim * levels),
+            nn.ReLU(),
+            nn.Linear(dim * levels, dim),
+            nn.ReLU(),
+            nn.Linear(dim, 1),
+            nn.Sigmoid(),
+        )
         for m in self.net:
-            if isinstance(m, nn.Linear): nn.init.xavier_uniform_(m.weight); nn.init.zeros_(m.bias)
-    def forward(self,
-        levels:Tensor,  # [k,n,D] such as `GraphTransformer.levels`
-        u:Tensor,       # [...] items
-        v:Tensor,       # [...] items
-    )->Tensor:          # [...] between 0 and 1
-        x = levels[:self.levels].transpose(0, 1)                                      # [n,levels,D]
+            if isinstance(m, nn.Linear):
+                nn.init.xavier_uniform_(m.weight)
+                nn.init.zeros_(m.bias)
+
+    def forward(
+        self,
+        levels: Tensor,  # [k,n,D] such as `GraphTransformer.levels`
+        u: Tensor,  # [...] items
+        v: Tensor,  # [...] items
+    ) -> Tensor:  # [...] between 0 and 1
+        x = levels[: self.levels].transpose(0, 1)  # [n,levels,D]
         return self.net((x[u][..., :, None, :] * x[v][..., None, :, :]).flatten(-3)).squeeze(-1)
 
+
 def reconstruction(
-    positive:Tensor,  # [E] scores of hidden links
-    negative:Tensor,  # [E,k] scores of pairs that are no links
-)->Tensor:            # scalar, sum over links
-    "MAERec's reconstruction loss: the softmax share of each hidden link, without a logarithm. Raises `ValueError` where there are not as many rows of false pairs as links."
-    if len(positive) != len(negative): raise ValueError(f"{len(positive)} links but false pairs for {len(negative)}: one row each")
+    positive: Tensor,  # [E] scores of hidden links
+    negative: Tensor,  # [E,k] scores of pairs that are no links
+) -> Tensor:  # scalar, sum over links
+    """MAERec's reconstruction loss: the softmax share of each hidden link, without a logarithm. Raises
+    `ValueError` where there are not as many rows of false pairs as links.
+    """
+    if len(positive) != len(negative):
+        raise ValueError(f"{len(positive)} links but false pairs for {len(negative)}: one row each")
     p = positive.exp()
     return -(p / (negative.exp().sum(1) + p + 1e-8) + 1e-8).sum()
 
+
 def reward(
-    losses:list[float],  # recent losses, oldest first
-    eps:float=.2,        # what a lesser step is worth
-)->float:
-    "1 if the last decrease of the loss was larger than the mean of those before it, or if there are fewer than two; else `eps` (MAERec)."
-    if len(losses) < 3: return 1.
-    return 1. if losses[-2] - losses[-1] > (losses[0] - losses[-2]) / (len(losses) - 2) else eps
+    losses: list[float],  # recent losses, oldest first
+    eps: float = 0.2,  # what a lesser step is worth
+) -> float:
+    """1 if the last decrease of the loss was larger than the mean of those before it, or if there are fewer
+    than two; else `eps` (MAERec).
+    """
+    if len(losses) < 3:
+        return 1.0
+    return 1.0 if losses[-2] - losses[-1] > (losses[0] - losses[-2]) / (len(losses) - 2) else eps
 
 # %% ../nbs/03_encoders.ipynb #c096
 def from_s3rec(
-    weights:dict,   # parameter name -> array or tensor, as those repositories save them
-    heads:int=2,
-)->Transformer:      # in eval mode
-    "A `Transformer` with the weights of an S3-Rec family model. Raises `KeyError` naming the first parameter that is missing."
+    weights: dict,
+    heads: int = 2,  # parameter name -> array or tensor, as those repositories save them
+) -> Transformer:  # in eval mode
+    """A `Transformer` with the weights of an S3-Rec family model. Raises `KeyError` naming the first
+    parameter that is missing.
+    """
     w = {k: torch.as_tensor(v) for k, v in weights.items()}
     (V, dim), max_len = w["item_embeddings.weight"].shape, len(w["position_embeddings.weight"])
-    layers = sum(k.startswith("item_encoder.layer.") and k.endswith(".intermediate.dense_1.weight") for k in w)
+    layers = sum(
+        k.startswith("item_encoder.layer.") and k.endswith(".intermediate.dense_1.weight") for k in w
+    )
     enc = Transformer(V - 2, max_len, dim, layers, heads).to(w["item_embeddings.weight"].dtype)
     state = {"items.weight": w["item_embeddings.weight"], "slots.weight": w["position_embeddings.weight"]}
     for kind in ("weight", "bias"):
         state[f"norm.{kind}"] = w[f"LayerNorm.{kind}"]
-        for l in range(layers):
-            their = lambda part: w[f"item_encoder.layer.{l}.{part}.{kind}"]
-            state[f"blocks.{l}.qkv.{kind}"] = torch.cat([their(f"attention.{n}") for n in ("query", "key", "value")])
-            for ours, theirs in {"out": "attention.dense", "norm1": "attention.LayerNorm", "up": "intermediate.dense_1", "down": "intermediate.dense_2", "norm2": "intermediate.LayerNorm"}.items():
-                state[f"blocks.{l}.{ours}.{kind}"] = their(theirs)
+        for layer in range(layers):
+
+            def their(part):
+                return w[f"item_encoder.layer.{layer}.{part}.{kind}"]
+
+            state[f"blocks.{layer}.qkv.{kind}"] = torch.cat(
+                [their(f"attention.{n}") for n in ("query", "key", "value")]
+            )
+            for ours, theirs in {
+                "out": "attention.dense",
+                "norm1": "attention.LayerNorm",
+                "up": "intermediate.dense_1",
+                "down": "intermediate.dense_2",
+                "norm2": "intermediate.LayerNorm",
+            }.items():
+                state[f"blocks.{layer}.{ours}.{kind}"] = their(theirs)
     enc.load_state_dict(state)
     return enc.eval()

@@ -22,233 +22,419 @@ from .train import fast_cpu
 
 # %% ../nbs/11_evaluate.ipynb #c005
 def rank_of_target(
-    scores:Tensor,      # [B,V]; overwritten
-    target:Tensor,      # [B] column of the true next item
-    seen:Tensor,        # [B,S] columns that the user had; 0 fills up
-    seen_score:float|None=float("-inf"), # what seen items score; the S3-Rec family writes 0; None: as they do
-    ties:float|Tensor=.5, # [B] or one number: where among items of equal score the target stands, from 0, first, to 1, last
-    first:int=1,        # first column that competes; 0 lets padding compete
-)->Tensor:              # [B] ranks from 0
-    """How many items stand before the target. `-inf` for a target that is itself seen puts it behind all that are not. Among `e` others of the same score, `ties * (e + 1)` of them, rounded down and at most `e`, stand before it: .5 puts it behind the only one, and in the middle of two.
+    scores: Tensor,  # [B,V]; overwritten
+    target: Tensor,  # [B] column of the true next item
+    seen: Tensor,  # [B,S] columns that the user had; 0 fills up
+    seen_score: float | None = float(
+        "-inf"
+    ),  # what seen items score; the S3-Rec family writes 0; None: as they do
+    # [B] or one number: where among items of equal score the target stands, from 0, first, to 1, last
+    ties: float | Tensor = 0.5,
+    first: int = 1,  # first column that competes; 0 lets padding compete
+) -> Tensor:  # [B] ranks from 0
+    """How many items stand before the target. `-inf` for a target that is itself seen puts it behind all that
+    are not. Among `e` others of the same score, `ties * (e + 1)` of them, rounded down and at most `e`, stand
+    before it: .5 puts it behind the only one, and in the middle of two.
 
-    Raises `ValueError` for scores that are not a number or are whole numbers, for lengths that disagree, for a target that does not compete, and for `ties` outside 0 to 1."""
-    if scores.ndim != 2 or target.shape != scores.shape[:1] or seen.ndim != 2 or len(seen) != len(scores) or torch.is_tensor(ties) and ties.shape not in ((), target.shape):
-        raise ValueError(f"scores {tuple(scores.shape)}, target {tuple(target.shape)}, seen {tuple(seen.shape)}" + (f", ties {tuple(ties.shape)}" if torch.is_tensor(ties) else "") + ": [B,V], [B] and [B,S], a row, a target and a history for each user")
-    if not scores.is_floating_point(): raise ValueError(f"these scores are {scores.dtype}, which has no -inf for what is seen: scores.float()")
-    if not (((ties >= 0) & (ties <= 1)).all() if torch.is_tensor(ties) else 0 <= ties <= 1): raise ValueError(f"ties={ties}: from 0, the target first among its equals, to 1, last")
-    if (target < first).any(): raise ValueError(f"a target is column {int(target.min())}, and the first that competes is {first}: shift your columns by one, or first=0")
+    Raises `ValueError` for scores that are not a number or are whole numbers, for lengths that disagree, for
+    a target that does not compete, and for `ties` outside 0 to 1."""
+    if (
+        scores.ndim != 2
+        or target.shape != scores.shape[:1]
+        or seen.ndim != 2
+        or len(seen) != len(scores)
+        or torch.is_tensor(ties)
+        and ties.shape not in ((), target.shape)
+    ):
+        raise ValueError(
+            f"scores {tuple(scores.shape)}, target {tuple(target.shape)}, seen {tuple(seen.shape)}"
+            + (f", ties {tuple(ties.shape)}" if torch.is_tensor(ties) else "")
+            + ": [B,V], [B] and [B,S], a row, a target and a history for each user"
+        )
+    if not scores.is_floating_point():
+        raise ValueError(
+            f"these scores are {scores.dtype}, which has no -inf for what is seen: scores.float()"
+        )
+    if not (((ties >= 0) & (ties <= 1)).all() if torch.is_tensor(ties) else 0 <= ties <= 1):
+        raise ValueError(f"ties={ties}: from 0, the target first among its equals, to 1, last")
+    if (target < first).any():
+        raise ValueError(
+            f"a target is column {int(target.min())}, and the first that competes is {first}: shift your"
+            " columns by one, or first=0"
+        )
     padding = scores[:, 0].clone()
-    if seen_score is not None: scores.scatter_(1, seen, seen_score)
-    scores[:, 0] = padding                                   # `seen` is filled up with 0
+    if seen_score is not None:
+        scores.scatter_(1, seen, seen_score)
+    scores[:, 0] = padding  # `seen` is filled up with 0
     scores[:, :first] = float("-inf")
-    if torch.isnan(scores.amax(1)).any(): raise ValueError("some scores are not a number: a model that diverged cannot be ranked")
+    if torch.isnan(scores.amax(1)).any():
+        raise ValueError("some scores are not a number: a model that diverged cannot be ranked")
     own = scores.gather(1, target[:, None])
-    count = lambda which: which.view(torch.uint8).sum(1, dtype=torch.int32).long()
-    equal = count(scores == own) - 1 - first * torch.isneginf(own[:, 0])      # columns below `first` tie with nobody
-    return count(scores > own) + (ties * (equal + 1)).long().clamp_max(equal) if torch.is_tensor(ties) or ties else count(scores > own)
+
+    def count(which):
+        return which.view(torch.uint8).sum(1, dtype=torch.int32).long()
+
+    # columns below `first` tie with nobody
+    equal = count(scores == own) - 1 - first * torch.isneginf(own[:, 0])
+    return (
+        count(scores > own) + (ties * (equal + 1)).long().clamp_max(equal)
+        if torch.is_tensor(ties) or ties
+        else count(scores > own)
+    )
 
 # %% ../nbs/11_evaluate.ipynb #c009
-def hit_rate(rank:Tensor, k:int=10)->Tensor: # [R] ranks from 0 -> [R], 1 if the target is among the first k
+def hit_rate(
+    rank: Tensor, k: int = 10
+) -> Tensor:  # [R] ranks from 0 -> [R], 1 if the target is among the first k
     "Whether the target is among the first k."
     return (rank < k).double()
 
-def ndcg(rank:Tensor, k:int=10)->Tensor: # [R] ranks from 0 -> [R]
-    "1/log2(rank+2) for a hit, else 0: NDCG with one relevant item."
-    return torch.where(rank < k, 1 / (rank.double() + 2).log2(), 0.)
 
-def mrr(rank:Tensor, k:int=10)->Tensor: # [R] ranks from 0 -> [R]
+def ndcg(rank: Tensor, k: int = 10) -> Tensor:  # [R] ranks from 0 -> [R]
+    "1/log2(rank+2) for a hit, else 0: NDCG with one relevant item."
+    return torch.where(rank < k, 1 / (rank.double() + 2).log2(), 0.0)
+
+
+def mrr(rank: Tensor, k: int = 10) -> Tensor:  # [R] ranks from 0 -> [R]
     "1/(rank+1) for a hit, else 0: the reciprocal rank, cut at k."
-    return torch.where(rank < k, 1 / (rank.double() + 1), 0.)
+    return torch.where(rank < k, 1 / (rank.double() + 1), 0.0)
+
 
 METRICS = {"HR": hit_rate, "NDCG": ndcg, "MRR": mrr}
 
-def metric_of(name): # "NDCG@10", or a function of your own -> (ranks [R] -> [R])
+
+def metric_of(name):  # "NDCG@10", or a function of your own -> (ranks [R] -> [R])
     "A metric by its name; a function is taken as it is. Raises `ValueError` for one that does not exist."
-    if callable(name): return name
+    if callable(name):
+        return name
     m = re.fullmatch(r"(\w+)@([1-9]\d*)", name) if isinstance(name, str) else None
-    if not m or m[1] not in METRICS: raise ValueError(f"metric {name!r}: one of {', '.join(METRICS)}, @, and a cut-off of 1 or more, such as 'NDCG@10'")
+    if not m or m[1] not in METRICS:
+        raise ValueError(
+            f"metric {name!r}: one of {', '.join(METRICS)}, @, and a cut-off of 1 or more, such as 'NDCG@10'"
+        )
     return partial(METRICS[m[1]], k=int(m[2]))
 
+
 def metrics(
-    ranks:Tensor,           # [R], from 0
-    ks:tuple=(5, 10, 20),   # cut-offs
-)->dict[str, float]:        # "HR@5", "NDCG@5", "HR@10", ...
-    "Mean hit rate and NDCG at each cut-off. Raises `ValueError` where there are no ranks, and for a cut-off below 1."
-    if not len(ranks): raise ValueError("there are no ranks: no row was evaluated")
-    return {m: metric_of(m)(ranks).mean().item() for m in (f"{name}@{k}" for k in ks for name in ("HR", "NDCG"))}
+    ranks: Tensor,  # [R], from 0
+    ks: tuple = (5, 10, 20),  # cut-offs
+) -> dict[str, float]:  # "HR@5", "NDCG@5", "HR@10", ...
+    """Mean hit rate and NDCG at each cut-off. Raises `ValueError` where there are no ranks, and for a cut-off
+    below 1.
+    """
+    if not len(ranks):
+        raise ValueError("there are no ranks: no row was evaluated")
+    return {
+        m: metric_of(m)(ranks).mean().item() for m in (f"{name}@{k}" for k in ks for name in ("HR", "NDCG"))
+    }
 
 # %% ../nbs/11_evaluate.ipynb #c013
-def _same_items(model, ds:Dataset): # a model that was trained, or has counted, knows the ids of its items
-    if not callable(getattr(model, "score", None)) or isinstance(model, type): raise TypeError(f"a {type(model).__name__} has no score(batch) and ranks nothing: a stored run answers through load_model(run, ds), a method makes its model of a dataset, such as popularity(ds)")
+def _same_items(model, ds: Dataset):  # a model that was trained, or has counted, knows the ids of its items
+    if not callable(getattr(model, "score", None)) or isinstance(model, type):
+        raise TypeError(
+            f"a {type(model).__name__} has no score(batch) and ranks nothing: a stored run answers through"
+            " load_model(run, ds), a method makes its model of a dataset, such as popularity(ds)"
+        )
     known = getattr(model, "item_ids", None)
     if known is not None and known is not ds.item_ids and not np.array_equal(known, ds.item_ids):
-        raise ValueError(f"this model was trained on {len(known) - 1:,} items that are not those of {ds.name} ({ds.n_items:,}), or are numbered otherwise. Keep the dataset beside the model: save_dataset, read_dataset")
+        raise ValueError(
+            f"this model was trained on {len(known) - 1:,} items that are not those of {ds.name}"
+            f" ({ds.n_items:,}), or are numbered otherwise. Keep the dataset beside the model: save_dataset,"
+            " read_dataset"
+        )
+
 
 @torch.no_grad()
 def ranks(
-    model,                          # anything with score(batch) -> [B,N+1]
-    rows:Rows,                      # such as user_rows(ds, "test")
-    seen_score:float|None=float("-inf"), # see `rank_of_target`
-    ties:float|None=None,           # where a target stands among its equals, 0 first, 1 last; None: at random, the same each time
-    chunk:int|None=None,            # rows at a time; default: as many as make some 8 MB of scores
-)->Tensor:                          # [R] on the CPU, from 0
-    "The rank of each row's target among all items, the user's history set aside. Raises `ValueError` for a model that was trained on other items, for scores of another shape, and as `rank_of_target` does."
+    model,  # anything with score(batch) -> [B,N+1]
+    rows: Rows,  # such as user_rows(ds, "test")
+    seen_score: float | None = float("-inf"),  # see `rank_of_target`
+    # where a target stands among its equals, 0 first, 1 last; None: at random, the same each time
+    ties: float | None = None,
+    chunk: int | None = None,  # rows at a time; default: as many as make some 8 MB of scores
+) -> Tensor:  # [R] on the CPU, from 0
+    """The rank of each row's target among all items, the user's history set aside. Raises `ValueError` for a
+    model that was trained on other items, for scores of another shape, and as `rank_of_target` does.
+    """
     _same_items(model, rows.ds)
-    if ties is not None and not 0 <= ties <= 1: raise ValueError(f"ties={ties}: from 0, the target first among its equals, to 1, last; None draws its place")
-    if isinstance(model, torch.nn.Module): model.eval()
-    place = torch.rand(len(rows), generator=torch.Generator().manual_seed(0)).to(rows.device) if ties is None else torch.full((len(rows),), float(ties), device=rows.device)
+    if ties is not None and not 0 <= ties <= 1:
+        raise ValueError(
+            f"ties={ties}: from 0, the target first among its equals, to 1, last; None draws its place"
+        )
+    if isinstance(model, torch.nn.Module):
+        model.eval()
+    place = (
+        torch.rand(len(rows), generator=torch.Generator().manual_seed(0)).to(rows.device)
+        if ties is None
+        else torch.full((len(rows),), float(ties), device=rows.device)
+    )
     out, done = [], 0
     with fast_cpu():
         for batch in rows.batches(chunk or max(1, 2_000_000 // (rows.ds.n_items + 1))):
             scores = model.score(batch)
-            if scores.shape != (len(batch), rows.ds.n_items + 1): raise ValueError(f"score gave {tuple(scores.shape)}, but {len(batch)} rows and {rows.ds.n_items} items make {(len(batch), rows.ds.n_items + 1)}")
-            out.append(rank_of_target(scores, batch.next, batch.rows.seen(), seen_score, place[done:done + len(batch)]))
+            if scores.shape != (len(batch), rows.ds.n_items + 1):
+                raise ValueError(
+                    f"score gave {tuple(scores.shape)}, but {len(batch)} rows and {rows.ds.n_items} items"
+                    f" make {(len(batch), rows.ds.n_items + 1)}"
+                )
+            out.append(
+                rank_of_target(
+                    scores, batch.next, batch.rows.seen(), seen_score, place[done : done + len(batch)]
+                )
+            )
             done += len(batch)
     return torch.cat(out).cpu() if out else torch.zeros(0, dtype=torch.long)
 
-def evaluate(model, rows:Rows, ks:tuple=(5, 10, 20), **kw)->dict[str, float]:
+
+def evaluate(model, rows: Rows, ks: tuple = (5, 10, 20), **kw) -> dict[str, float]:
     "`metrics` of `ranks`."
     return metrics(ranks(model, rows, **kw), ks)
 
-def validation(rows:Rows, metric:str="NDCG@20", **kw): # objective -> figure, for `train`; `kw` as for `ranks`
-    "The figure by which the best epoch is chosen, as a function of the objective. Raises `ValueError` for a metric that does not exist, and where there are no rows."
+
+def validation(
+    rows: Rows, metric: str = "NDCG@20", **kw
+):  # objective -> figure, for `train`; `kw` as for `ranks`
+    """The figure by which the best epoch is chosen, as a function of the objective. Raises `ValueError` for a
+    metric that does not exist, and where there are no rows.
+    """
     f = metric_of(metric)
-    if not len(rows): raise ValueError("there are no rows to validate on, so no epoch would be the best: give user_rows(ds, 'valid') of some users")
+    if not len(rows):
+        raise ValueError(
+            "there are no rows to validate on, so no epoch would be the best: give user_rows(ds, 'valid') of"
+            " some users"
+        )
     return lambda objective: f(ranks(objective, rows, **kw)).mean().item()
 
 # %% ../nbs/11_evaluate.ipynb #c022
 def interval(
-    ranks:Tensor,           # [R], or whatever `metric` takes
-    metric="NDCG@10",       # a name, or a function ranks -> a number for each user [R]
-    level:float=.95,        # share of resampled means inside
-    resamples:int=10_000,
-    seed:int=0,
-)->tuple[float, float]:
-    "Percentile bootstrap interval of a mean over users. Raises `ValueError` for no ranks, a metric that does not exist, and a level that is no share."
+    ranks: Tensor,  # [R], or whatever `metric` takes
+    metric="NDCG@10",  # a name, or a function ranks -> a number for each user [R]
+    level: float = 0.95,  # share of resampled means inside
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of a mean over users. Raises `ValueError` for no ranks, a metric that
+    does not exist, and a level that is no share.
+    """
     return _resampled(metric_of(metric)(ranks), level, resamples, seed)
 
-def _resampled(x:Tensor, level, resamples, seed)->tuple[float, float]: # [R] a number for each user
-    if not len(x): raise ValueError("there are no ranks: no row was evaluated")
-    if not 0 < level < 1: raise ValueError(f"level={level}: a share between 0 and 1, such as .95")
+
+def _resampled(x: Tensor, level, resamples, seed) -> tuple[float, float]:  # [R] a number for each user
+    if not len(x):
+        raise ValueError("there are no ranks: no row was evaluated")
+    if not 0 < level < 1:
+        raise ValueError(f"level={level}: a share between 0 and 1, such as .95")
     value, count = np.unique(x.numpy(), return_counts=True)
     means = np.random.default_rng(seed).multinomial(len(x), count / len(x), size=resamples) @ value / len(x)
     return tuple(np.quantile(means, [(1 - level) / 2, (1 + level) / 2]).tolist())
 
+
 def difference(
-    a:Tensor,               # [R] ranks of one system
-    b:Tensor,               # [R] ranks of another one, of the same rows
-    metric="NDCG@10",       # as for `interval`
-    level:float=.95,
-    resamples:int=10_000,
-    seed:int=0,
-)->dict[str, float]:        # the metric's "difference", a less b, and its interval, "from" and "to"
-    "Paired bootstrap: the same users are drawn for both. Where the interval does not hold 0, the users are enough to tell the two runs apart; what another seed would give, they do not say. Raises `ValueError` for ranks of different rows, and as `interval` does."
-    if len(a) != len(b): raise ValueError(f"{len(a)} ranks and {len(b)}: a difference is of the same rows")
+    a: Tensor,  # [R] ranks of one system
+    b: Tensor,  # [R] ranks of another one, of the same rows
+    metric="NDCG@10",  # as for `interval`
+    level: float = 0.95,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> dict[str, float]:  # the metric's "difference", a less b, and its interval, "from" and "to"
+    """Paired bootstrap: the same users are drawn for both. Where the interval does not hold 0, the users are
+    enough to tell the two runs apart; what another seed would give, they do not say. Raises `ValueError` for
+    ranks of different rows, and as `interval` does.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} ranks and {len(b)}: a difference is of the same rows")
     x = metric_of(metric)(a) - metric_of(metric)(b)
     low, high = _resampled(x, level, resamples, seed)
     return {"difference": x.mean().item(), "from": low, "to": high}
 
+
 def table(
-    ranks_of:dict[str, Tensor],                 # name -> ranks of the same rows
-    metric:tuple=("HR@10", "NDCG@10"),
-    **kw,                                       # as for `interval`
-)->pd.DataFrame:
-    "A row for each system: each figure with its interval, best first by the last figure. Raises `ValueError` for ranks of different rows, and as `interval` does."
-    if len({len(r) for r in ranks_of.values()}) > 1: raise ValueError("ranks of different rows: " + ", ".join(f"{n} has {len(r):,}" for n, r in ranks_of.items()))
-    def figures(r, m): low, high = interval(r, m, **kw); return {m: metric_of(m)(r).mean().item(), f"{m} from": low, f"{m} to": high}
+    ranks_of: dict[str, Tensor],  # name -> ranks of the same rows
+    metric: tuple = ("HR@10", "NDCG@10"),
+    **kw,  # as for `interval`
+) -> pd.DataFrame:
+    """A row for each system: each figure with its interval, best first by the last figure. Raises
+    `ValueError` for ranks of different rows, and as `interval` does.
+    """
+    if len({len(r) for r in ranks_of.values()}) > 1:
+        raise ValueError(
+            "ranks of different rows: " + ", ".join(f"{n} has {len(r):,}" for n, r in ranks_of.items())
+        )
+
+    def figures(r, m):
+        low, high = interval(r, m, **kw)
+        return {m: metric_of(m)(r).mean().item(), f"{m} from": low, f"{m} to": high}
+
     rows = {n: {k: v for m in metric for k, v in figures(r, m).items()} for n, r in ranks_of.items()}
     return pd.DataFrame(rows).T.sort_values(metric[-1], ascending=False)
 
-def readable(t:pd.DataFrame, digits:int=4)->pd.DataFrame: # "0.1234 (0.1200 to 0.1268)"
+
+def readable(t: pd.DataFrame, digits: int = 4) -> pd.DataFrame:  # "0.1234 (0.1200 to 0.1268)"
     "A `table` with each figure and its interval in one cell."
-    f = lambda x: f"{x:.{digits}f}"
-    return pd.DataFrame({m: [f"{f(r[m])} ({f(r[f'{m} from'])} to {f(r[f'{m} to'])})" for _, r in t.iterrows()] for m in t if f"{m} from" in t}, index=t.index)
+
+    def f(x):
+        return f"{x:.{digits}f}"
+
+    return pd.DataFrame(
+        {
+            m: [f"{f(r[m])} ({f(r[f'{m} from'])} to {f(r[f'{m} to'])})" for _, r in t.iterrows()]
+            for m in t
+            if f"{m} from" in t
+        },
+        index=t.index,
+    )
 
 # %% ../nbs/11_evaluate.ipynb #c032
-def by_length(rows:Rows)->pd.Series: # [R] the papers' groups of input length
+def by_length(rows: Rows) -> pd.Series:  # [R] the papers' groups of input length
     "Groups of users by the length of the whole history before the target: <5, 5-9, 10-19, >=20."
     n = (rows.start + rows.length - rows.ds.offsets[rows.user]).cpu().numpy()
     return pd.Series(pd.cut(n, [-1, 4, 9, 19, np.inf], labels=["<5", "5-9", "10-19", ">=20"]), name="length")
 
+
 def by_group(
-    ranks:Tensor,          # [R]
-    group,                 # [R] any labels
-    ks:tuple=(5, 10, 20),
-)->pd.DataFrame:           # a row for each group
-    "Metrics within each group of rows, and how many rows it has. Raises `ValueError` where there are not as many labels as ranks, or a row has none."
-    if len(group) != len(ranks): raise ValueError(f"{len(ranks)} ranks but {len(group)} labels: one each")
-    labels = pd.Series(getattr(group, "array", np.asarray(group)))          # by place, whatever the index of a Series
-    if labels.isna().any(): raise ValueError(f"{int(labels.isna().sum())} rows have no label")
+    ranks: Tensor,  # [R]
+    group,  # [R] any labels
+    ks: tuple = (5, 10, 20),
+) -> pd.DataFrame:  # a row for each group
+    """Metrics within each group of rows, and how many rows it has. Raises `ValueError` where there are not as
+    many labels as ranks, or a row has none.
+    """
+    if len(group) != len(ranks):
+        raise ValueError(f"{len(ranks)} ranks but {len(group)} labels: one each")
+    # by place, whatever the index of a Series
+    labels = pd.Series(getattr(group, "array", np.asarray(group)))
+    if labels.isna().any():
+        raise ValueError(f"{int(labels.isna().sum())} rows have no label")
     index = labels.groupby(labels, observed=True).indices
-    return pd.DataFrame({g: {"users": len(i), **metrics(ranks[torch.as_tensor(i)], ks)} for g, i in index.items()}).T.astype({"users": int})
+    return pd.DataFrame(
+        {g: {"users": len(i), **metrics(ranks[torch.as_tensor(i)], ks)} for g, i in index.items()}
+    ).T.astype({"users": int})
 
 # %% ../nbs/11_evaluate.ipynb #c036
 @torch.no_grad()
 def recommend(
-    model,            # anything with score(batch)
-    ds:Dataset,       # the dataset it was trained on
-    history:list,     # item ids of the source, oldest first
-    k:int=10,
-    max_len:int|None=None, # most recent items that the model reads; default: what its encoder was made for, else the width of the rows it was trained on, else 50
-    repeat:bool=False, # items of the history too
-)->pd.DataFrame:      # k rows: item id, name, score, best first
-    "The k best next items for a history. Raises `KeyError` for an id the dataset does not hold, `ValueError` for an empty history, for a text, a set or several histories in its place, for a `k` or `max_len` that is no whole number of 1 or more, and for a model of other items."
+    model,  # anything with score(batch)
+    ds: Dataset,  # the dataset it was trained on
+    history: list,  # item ids of the source, oldest first
+    k: int = 10,
+    # most recent items that the model reads; default: what its encoder was made for, else the width of the
+    # rows it was trained on, else 50
+    max_len: int | None = None,
+    repeat: bool = False,  # items of the history too
+) -> pd.DataFrame:  # k rows: item id, name, score, best first
+    """The k best next items for a history. Raises `KeyError` for an id the dataset does not hold,
+    `ValueError` for an empty history, for a text, a set or several histories in its place, for a `k` or
+    `max_len` that is no whole number of 1 or more, and for a model of other items.
+    """
     _same_items(model, ds)
     check_asked(k, max_len)
     check_history(history)
     items = ds.index(history).to(ds.device)
     n, max_len = len(items), max_len or _reads(model)
-    own = Dataset(ds.name, items, torch.tensor([0, n], device=ds.device), ds.item_ids, np.arange(1), ds.item_names)     # one user
-    rows = Rows(own, torch.tensor([max(0, n - max_len)], device=ds.device), torch.tensor([min(n, max_len)], device=ds.device), torch.tensor([0], device=ds.device), max_len, every=False)
+    # one user
+    own = Dataset(
+        ds.name, items, torch.tensor([0, n], device=ds.device), ds.item_ids, np.arange(1), ds.item_names
+    )
+    rows = Rows(
+        own,
+        torch.tensor([max(0, n - max_len)], device=ds.device),
+        torch.tensor([min(n, max_len)], device=ds.device),
+        torch.tensor([0], device=ds.device),
+        max_len,
+        every=False,
+    )
     return _best(model, rows.batch(), k, repeat)[0]
 
-def _reads(model)->int: return getattr(getattr(model, "encoder", None), "max_len", getattr(model, "rows_len", 50))
+
+def _reads(model) -> int:
+    return getattr(getattr(model, "encoder", None), "max_len", getattr(model, "rows_len", 50))
+
 
 def check_asked(k, max_len):
-    "Raises `ValueError` for a number of items, or a length, that is no whole number of 1 or more; the length may be left open."
+    """Raises `ValueError` for a number of items, or a length, that is no whole number of 1 or more; the
+    length may be left open.
+    """
     check_whole(k=k)
-    if max_len is not None: check_whole(max_len=max_len)
+    if max_len is not None:
+        check_whole(max_len=max_len)
+
 
 def check_history(history):
-    "Raises `ValueError` for what is no list of item ids in an order: nothing, a text, a set or a table, several histories at once."
-    if history is None: raise ValueError("the history is None: give a list of item ids, oldest first")
-    if isinstance(history, (str, bytes)): return                                     # `Dataset.index` says what to do
+    """Raises `ValueError` for what is no list of item ids in an order: nothing, a text, a set or a table,
+    several histories at once.
+    """
+    if history is None:
+        raise ValueError("the history is None: give a list of item ids, oldest first")
+    # `Dataset.index` says what to do
+    if isinstance(history, (str, bytes)):
+        return
     ordered = isinstance(history, (list, tuple, np.ndarray, pd.Series, pd.Index)) or torch.is_tensor(history)
-    if not ordered: raise ValueError(f"the history is a {type(history).__name__}, which is no list of items in the order in which they were taken: give a list of item ids, oldest first")
-    if getattr(history, "ndim", 1) != 1: raise ValueError(f"the history has {history.ndim} dimensions: give a list of item ids, oldest first; for several histories, [recommend(model, ds, h) for h in histories]")
-    if not len(history): raise ValueError("the history is empty: there is nothing to go by. Give one item at least")
+    if not ordered:
+        raise ValueError(
+            f"the history is a {type(history).__name__}, which is no list of items in the order in which they"
+            " were taken: give a list of item ids, oldest first"
+        )
+    if getattr(history, "ndim", 1) != 1:
+        raise ValueError(
+            f"the history has {history.ndim} dimensions: give a list of item ids, oldest first; for several"
+            " histories, [recommend(model, ds, h) for h in histories]"
+        )
+    if not len(history):
+        raise ValueError("the history is empty: there is nothing to go by. Give one item at least")
     lists = [type(x).__name__ for x in history if isinstance(x, (list, set, dict, np.ndarray, pd.Series))]
-    if lists: raise ValueError(f"the history holds a {lists[0]}, as a list of histories does, and this is for one: [recommend(model, ds, h) for h in histories], or, for users of the dataset, recommend_users(model, ds, users)")
+    if lists:
+        raise ValueError(
+            f"the history holds a {lists[0]}, as a list of histories does, and this is for one:"
+            " [recommend(model, ds, h) for h in histories], or, for users of the dataset,"
+            " recommend_users(model, ds, users)"
+        )
 
-def _best(model, batch, k:int, repeat:bool)->list[pd.DataFrame]: # for each row
-    if isinstance(model, torch.nn.Module): model.eval()
+
+def _best(model, batch, k: int, repeat: bool) -> list[pd.DataFrame]:  # for each row
+    if isinstance(model, torch.nn.Module):
+        model.eval()
     ds, scores = batch.rows.ds, model.score(batch)
     scores = scores.clone() if repeat else scores.scatter(1, batch.rows.seen(), float("-inf"))
     scores[:, 0] = float("-inf")
-    if torch.isnan(scores).any(): raise ValueError("some scores are not a number: this model diverged")
+    if torch.isnan(scores).any():
+        raise ValueError("some scores are not a number: this model diverged")
     best = scores.topk(min(k, ds.n_items))
     out = []
     for value, i in zip(best.values.cpu(), best.indices.cpu()):
         value, i = value[value.isfinite()].numpy(), i[value.isfinite()].numpy()
-        out.append(pd.DataFrame({"item": ds.item_ids[i], "name": [ds.show(j) for j in i], "score": value}, index=pd.RangeIndex(1, len(i) + 1, name="rank")))
+        out.append(
+            pd.DataFrame(
+                {"item": ds.item_ids[i], "name": [ds.show(j) for j in i], "score": value},
+                index=pd.RangeIndex(1, len(i) + 1, name="rank"),
+            )
+        )
     return out
+
 
 @torch.no_grad()
 def recommend_users(
-    model,            # anything with score(batch)
-    ds:Dataset,       # the dataset it was trained on
-    users:list|None=None, # user ids of the source; default: all
-    k:int=10,
-    max_len:int|None=None, # as for `recommend`
-    repeat:bool=False, # as for `recommend`
-)->pd.DataFrame:      # k rows for each user: user id, rank, item id, name, score
-    "The k best next items after all that each user had, held-out items too. Also for models that know their users, such as BPR-MF. Raises `KeyError` for a user the dataset does not hold, and as `recommend` does."
+    model,  # anything with score(batch)
+    ds: Dataset,  # the dataset it was trained on
+    users: list | None = None,  # user ids of the source; default: all
+    k: int = 10,
+    max_len: int | None = None,  # as for `recommend`
+    repeat: bool = False,  # as for `recommend`
+) -> pd.DataFrame:  # k rows for each user: user id, rank, item id, name, score
+    """The k best next items after all that each user had, held-out items too. Also for models that know their
+    users, such as BPR-MF. Raises `KeyError` for a user the dataset does not hold, and as `recommend` does.
+    """
     _same_items(model, ds)
     check_asked(k, max_len)
     user = torch.arange(len(ds), device=ds.device) if users is None else ds.users(users).to(ds.device)
     max_len = max_len or _reads(model)
     n = ds.lengths[user].clamp_max(max_len)
-    rows, out = Rows(ds, ds.offsets[user + 1] - n, n, user, max_len, every=False), []                        # nothing is asked of the item after a row
+    # nothing is asked of the item after a row
+    rows, out = Rows(ds, ds.offsets[user + 1] - n, n, user, max_len, every=False), []
     with fast_cpu():
-        for batch in rows.batches(max(1, 2_000_000 // (ds.n_items + 1))): out += _best(model, batch, k, repeat)
-    return pd.concat(out, keys=ds.user_ids[user.cpu().numpy()].tolist(), names=["user"]).reset_index() if out else pd.DataFrame(columns=["user", "rank", "item", "name", "score"])
+        for batch in rows.batches(max(1, 2_000_000 // (ds.n_items + 1))):
+            out += _best(model, batch, k, repeat)
+    return (
+        pd.concat(out, keys=ds.user_ids[user.cpu().numpy()].tolist(), names=["user"]).reset_index()
+        if out
+        else pd.DataFrame(columns=["user", "rank", "item", "name", "score"])
+    )

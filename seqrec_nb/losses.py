@@ -20,225 +20,362 @@ from torch.autograd.function import once_differentiable
 from .batches import Layout, Rows
 
 # %% ../nbs/05_losses.ipynb #c005
-def _mean_over_targets(loss:Tensor, target:Tensor)->Tensor: # the mean where there is a target; 0, with a gradient of 0, where there is none
+# the mean where there is a target; 0, with a gradient of 0, where there is none
+def _mean_over_targets(loss: Tensor, target: Tensor) -> Tensor:
     real = target > 0
     return torch.where(real, loss, 0).sum() / real.sum().clamp_min(1)
 
-def _above_zero(**numbers): # a temperature that is a plain number; one that is learnt, a tensor, is not waited for
+
+# a temperature that is a plain number; one that is learnt, a tensor, is not waited for
+def _above_zero(**numbers):
     for name, x in numbers.items():
-        if isinstance(x, (int, float)) and not x > 0: raise ValueError(f"{name}={x}: a number above 0")
+        if isinstance(x, (int, float)) and not x > 0:
+            raise ValueError(f"{name}={x}: a number above 0")
 
-def _columns(x:Tensor)->Tensor: return x if x.ndim == 2 else x[:, None]      # [M] -> [M,1]
 
-def _scores(h:Tensor, table:Tensor, target:Tensor, negative:Tensor)->Tensor: # [M,1+k], the target's first
-    if len(h) != len(target): raise ValueError(f"{len(h)} hidden states but {len(target)} targets: one each")
-    if negative.shape[0] != len(target): raise ValueError(f"{len(target)} targets but negatives for {negative.shape[0]} positions: one row of negatives each")
-    if negative.shape[1:] == (0,): raise ValueError(f"negatives of shape {list(negative.shape)}: one at least for each position")
-    e = F.embedding(torch.cat([target[:, None], _columns(negative)], 1), table)     # [M,1+k,D], one gather for both
-    return (e * h[:, None]).sum(-1)                                                                # thousands of tiny matrix products would be slower
+def _columns(x: Tensor) -> Tensor:
+    return x if x.ndim == 2 else x[:, None]  # [M] -> [M,1]
 
-def _reduce(x:Tensor, how:str)->Tensor: # [M,k] -> [M]
-    if how not in ("mean", "sum"): raise ValueError(f"reduce={how!r}: 'mean' or 'sum'")
+
+def _scores(
+    h: Tensor, table: Tensor, target: Tensor, negative: Tensor
+) -> Tensor:  # [M,1+k], the target's first
+    if len(h) != len(target):
+        raise ValueError(f"{len(h)} hidden states but {len(target)} targets: one each")
+    if negative.shape[0] != len(target):
+        raise ValueError(
+            f"{len(target)} targets but negatives for {negative.shape[0]} positions: one row of negatives"
+            " each"
+        )
+    if negative.shape[1:] == (0,):
+        raise ValueError(f"negatives of shape {list(negative.shape)}: one at least for each position")
+    # [M,1+k,D], one gather for both
+    e = F.embedding(torch.cat([target[:, None], _columns(negative)], 1), table)
+    # thousands of tiny matrix products would be slower
+    return (e * h[:, None]).sum(-1)
+
+
+def _reduce(x: Tensor, how: str) -> Tensor:  # [M,k] -> [M]
+    if how not in ("mean", "sum"):
+        raise ValueError(f"reduce={how!r}: 'mean' or 'sum'")
     return x.mean(1) if how == "mean" else x.sum(1)
 
+
 def bce(
-    h:Tensor,         # [M,D] hidden states
-    table:Tensor,     # [V,D] item embeddings
-    target:Tensor,    # [M] next items; 0: nothing to predict
-    negative:Tensor,  # [M] or [M,k] items that did not come next
-    reduce:str="sum", # of the k negatives of a position: 'sum' (GenNi, Eq. 4) or 'mean'
-)->Tensor:            # scalar, mean over positions with a target
-    "Binary cross-entropy of the next item against sampled ones (SASRec, Kang and McAuley 2018). Raises `ValueError` for unequal numbers of positions and for no negatives."
+    h: Tensor,  # [M,D] hidden states
+    table: Tensor,  # [V,D] item embeddings
+    target: Tensor,  # [M] next items; 0: nothing to predict
+    negative: Tensor,  # [M] or [M,k] items that did not come next
+    reduce: str = "sum",  # of the k negatives of a position: 'sum' (GenNi, Eq. 4) or 'mean'
+) -> Tensor:  # scalar, mean over positions with a target
+    """Binary cross-entropy of the next item against sampled ones (SASRec, Kang and McAuley 2018). Raises
+    `ValueError` for unequal numbers of positions and for no negatives.
+    """
     score = _scores(h, table, target, negative)
-    return _mean_over_targets(-F.logsigmoid(score[:, 0]) - _reduce(F.logsigmoid(-score[:, 1:]), reduce), target)
+    return _mean_over_targets(
+        -F.logsigmoid(score[:, 0]) - _reduce(F.logsigmoid(-score[:, 1:]), reduce), target
+    )
 
 # %% ../nbs/05_losses.ipynb #c010
-def one_by_one(f, info, dims:tuple, *args): # what `vmap` of a function is: the outputs, [K,...] each
-    "The `vmap` of an `autograd.Function` that fills the machine with one model: the K models one after the other."
-    outs = [f(*(a if d is None else a.select(d, i) for a, d in zip(args, dims))) for i in range(info.batch_size)]
-    return (torch.stack(outs), 0) if torch.is_tensor(outs[0]) else (tuple(map(torch.stack, zip(*outs))), (0,) * len(outs[0]))
+def one_by_one(f, info, dims: tuple, *args):  # what `vmap` of a function is: the outputs, [K,...] each
+    """The `vmap` of an `autograd.Function` that fills the machine with one model: the K models one after the
+    other.
+    """
+    outs = [
+        f(*(a if d is None else a.select(d, i) for a, d in zip(args, dims))) for i in range(info.batch_size)
+    ]
+    return (
+        (torch.stack(outs), 0)
+        if torch.is_tensor(outs[0])
+        else (tuple(map(torch.stack, zip(*outs))), (0,) * len(outs[0]))
+    )
+
 
 class _ChunkedCE(torch.autograd.Function):
-    "Cross-entropy over the rows of `table`, forward and gradients in one pass over chunks of positions. A position may have several targets, each with its weight."
+    """Cross-entropy over the rows of `table`, forward and gradients in one pass over chunks of positions. A
+    position may have several targets, each with its weight.
+    """
+
     @staticmethod
-    def forward(h, table, target, weight, chunk, with_grad):             # target, weight: [M,k]
+    def forward(h, table, target, weight, chunk, with_grad):  # target, weight: [M,k]
         n, weight = len(h), (weight * (target > 0)).to(h.dtype)
-        h, target, weight = (F.pad(x, (0, 0, 0, -n % min(chunk, 64))) for x in (h, target, weight))   # oneDNN compiles a product anew for each size, and keeps the code
+        # oneDNN compiles a product anew for each size, and keeps the code
+        h, target, weight = (F.pad(x, (0, 0, 0, -n % min(chunk, 64))) for x in (h, target, weight))
         count = (target > 0).any(1).to(h.dtype).sum().clamp_min(1)
         loss, gh, gt = h.new_zeros(()), torch.empty_like(h), torch.zeros_like(table)
         for i in range(0, len(h), chunk):
-            part, t, w = h[i:i + chunk], target[i:i + chunk], weight[i:i + chunk]
-            score, total = part @ table.T, w.sum(1)                      # [chunk,V], [chunk]
-            top, hit = score.amax(1), (w * score.gather(1, t)).where(w > 0, 0.).sum(1)
+            part, t, w = h[i : i + chunk], target[i : i + chunk], weight[i : i + chunk]
+            score, total = part @ table.T, w.sum(1)  # [chunk,V], [chunk]
+            top, hit = score.amax(1), (w * score.gather(1, t)).where(w > 0, 0.0).sum(1)
             p = score.softmax(1)
             # log sum exp from the largest entry: p.max() is never tiny, while p at the target may underflow
             loss += ((top - p.amax(1).log()) * total - hit).sum()
             if with_grad:
-                p.scatter_add_(1, t, -w / total[:, None].clamp_min(1e-30))      # d loss / d score = softmax - label, times the weight
-                gh[i:i + chunk] = (p @ table) * total[:, None]
+                # d loss / d score = softmax - label, times the weight
+                p.scatter_add_(1, t, -w / total[:, None].clamp_min(1e-30))
+                gh[i : i + chunk] = (p @ table) * total[:, None]
                 gt.addmm_(p.T, part * total[:, None])
         return loss / count, gh[:n].div_(count), gt.div_(count)
+
     @staticmethod
     def setup_context(ctx, inputs, output):
         ctx.mark_non_differentiable(*output[1:])
         ctx.save_for_backward(*output[1:])
+
     @staticmethod
     @once_differentiable
     def backward(ctx, g, _h, _t):
         gh, gt = ctx.saved_tensors
         return g * gh, g * gt, None, None, None, None
+
     @staticmethod
-    def vmap(info, dims, *args): return one_by_one(_ChunkedCE.apply, info, dims, *args)
+    def vmap(info, dims, *args):
+        return one_by_one(_ChunkedCE.apply, info, dims, *args)
+
 
 def cross_entropy(
-    h:Tensor,         # [M,D] hidden states
-    table:Tensor,     # [V,D] item embeddings; every row competes
-    target:Tensor,    # [M] next items; 0: nothing to predict. Or [M,k], several with weights: soft labels
-    negative=None,    # not used; there so that it can stand where `bce` stands
-    weight:Tensor|None=None, # [M,k] of the targets, each row summing to 1
-    chunk:int|None=None, # positions at a time; default: as many as make some 12 MB of scores, 200 MB on a GPU
-)->Tensor:            # scalar, mean over positions with a target
-    """Cross-entropy of the next item over all rows of the table, in chunks of positions: the loss of BERT4Rec (Sun et al. 2019) and DuoRec (Qiu et al. 2022). Once differentiable.
+    h: Tensor,  # [M,D] hidden states
+    table: Tensor,  # [V,D] item embeddings; every row competes
+    target: Tensor,  # [M] next items; 0: nothing to predict. Or [M,k], several with weights: soft labels
+    negative=None,  # not used; there so that it can stand where `bce` stands
+    weight: Tensor | None = None,  # [M,k] of the targets, each row summing to 1
+    chunk: (
+        int | None
+    ) = None,  # positions at a time; default: as many as make some 12 MB of scores, 200 MB on a GPU
+) -> Tensor:  # scalar, mean over positions with a target
+    """Cross-entropy of the next item over all rows of the table, in chunks of positions: the loss of BERT4Rec
+    (Sun et al. 2019) and DuoRec (Qiu et al. 2022). Once differentiable.
 
     Raises `ValueError` for unequal numbers of positions or of weights, and for a chunk below 1."""
-    if chunk is not None and chunk < 1: raise ValueError(f"chunk={chunk}: one position at a time at least; None: as many as fit")
-    if len(h) != len(target): raise ValueError(f"{len(h)} hidden states but {len(target)} targets: one each")
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk={chunk}: one position at a time at least; None: as many as fit")
+    if len(h) != len(target):
+        raise ValueError(f"{len(h)} hidden states but {len(target)} targets: one each")
     target = _columns(target)
-    if weight is None: weight = torch.ones_like(target, dtype=h.dtype)
-    if weight.shape != target.shape: raise ValueError(f"targets of shape {tuple(target.shape)} but weights of {tuple(weight.shape)}: one each")
-    return _ChunkedCE.apply(h, table, target, weight.detach(), chunk or max(64, round((3_000_000 if h.device.type == "cpu" else 50_000_000) / len(table) / 64) * 64), torch.is_grad_enabled())[0]
+    if weight is None:
+        weight = torch.ones_like(target, dtype=h.dtype)
+    if weight.shape != target.shape:
+        raise ValueError(
+            f"targets of shape {tuple(target.shape)} but weights of {tuple(weight.shape)}: one each"
+        )
+    return _ChunkedCE.apply(
+        h,
+        table,
+        target,
+        weight.detach(),
+        chunk or max(64, round((3_000_000 if h.device.type == "cpu" else 50_000_000) / len(table) / 64) * 64),
+        torch.is_grad_enabled(),
+    )[0]
 
 # %% ../nbs/05_losses.ipynb #c018
 def bpr(
-    h:Tensor,         # [M,D]
-    table:Tensor,     # [V,D]
-    target:Tensor,    # [M] next items; 0: nothing to predict
-    negative:Tensor,  # [M] or [M,k]
-    reduce:str="mean", # of the k negatives of a position: 'mean' or 'sum'
-)->Tensor:            # scalar, mean over positions with a target
-    "Bayesian personalised ranking of the next item against sampled ones; k negatives are averaged, or summed (sequential BPR, GenNi section 4.2). Raises `ValueError` as `bce` does."
+    h: Tensor,  # [M,D]
+    table: Tensor,  # [V,D]
+    target: Tensor,  # [M] next items; 0: nothing to predict
+    negative: Tensor,  # [M] or [M,k]
+    reduce: str = "mean",  # of the k negatives of a position: 'mean' or 'sum'
+) -> Tensor:  # scalar, mean over positions with a target
+    """Bayesian personalised ranking of the next item against sampled ones; k negatives are averaged, or
+    summed (sequential BPR, GenNi section 4.2). Raises `ValueError` as `bce` does.
+    """
     score = _scores(h, table, target, negative)
     loss = -F.logsigmoid(score[:, :1] - score[:, 1:])
     return _mean_over_targets(_reduce(loss, reduce), target)
 
 # %% ../nbs/05_losses.ipynb #c022
 def soft_labels(
-    rows:Rows,           # rows with one target each, such as `prefix_rows`
-    gamma:float=.2,      # weight of an item relative to the one before it
-    ahead:int=3,         # items in the window, the target included
-    first_occurrence:bool=False, # look the target up by its first occurrence in the user's history, as the authors' code does; matters where items repeat
-)->tuple[Tensor, Tensor]: # [R,ahead] items, 0 where there is none; [R,ahead] weights, each row summing to 1
-    "FENRec's time-dependent soft labels (Eq. 6-7). Raises `ValueError` for rows whose target is outside the training part."
+    rows: Rows,  # rows with one target each, such as `prefix_rows`
+    gamma: float = 0.2,  # weight of an item relative to the one before it
+    ahead: int = 3,  # items in the window, the target included
+    # look the target up by its first occurrence in the user's history, as the authors' code does; matters
+    # where items repeat
+    first_occurrence: bool = False,
+) -> tuple[
+    Tensor, Tensor
+]:  # [R,ahead] items, 0 where there is none; [R,ahead] weights, each row summing to 1
+    """FENRec's time-dependent soft labels (Eq. 6-7). Raises `ValueError` for rows whose target is outside the
+    training part.
+    """
     ds = rows.ds
-    at = rows.start + rows.length                                              # where the target stands
-    end = ds.offsets[rows.user + 1] - 2                                        # the training part's end
+    at = rows.start + rows.length  # where the target stands
+    end = ds.offsets[rows.user + 1] - 2  # the training part's end
     if first_occurrence:
         user = torch.arange(len(ds), device=rows.device).repeat_interleave(ds.lengths)
         key, which = torch.unique(user * (ds.n_items + 1) + ds.items, return_inverse=True)
         place = torch.arange(len(ds.items), device=rows.device)
-        at = torch.full((len(key),), len(place), device=rows.device).scatter_reduce_(0, which, place, "amin")[which[at]]
+        at = torch.full((len(key),), len(place), device=rows.device).scatter_reduce_(0, which, place, "amin")[
+            which[at]
+        ]
     window = at[:, None] + torch.arange(ahead, device=rows.device)
     real = window < end[:, None]
-    if not real[:, 0].all(): raise ValueError("some rows have their target outside the training part: soft labels are for training rows, such as prefix_rows")
+    if not real[:, 0].all():
+        raise ValueError(
+            "some rows have their target outside the training part: soft labels are for training rows, such"
+            " as prefix_rows"
+        )
     weight = gamma ** torch.arange(ahead, device=rows.device, dtype=torch.double) * real
-    return torch.where(real, ds.items[window.clamp_max(len(ds.items) - 1)], 0), weight / weight.sum(1, keepdim=True)
+    return torch.where(real, ds.items[window.clamp_max(len(ds.items) - 1)], 0), weight / weight.sum(
+        1, keepdim=True
+    )
 
 # %% ../nbs/05_losses.ipynb #c027
-def _pairs(a:Tensor, b:Tensor, label:Tensor|None)->tuple[Tensor, Tensor, Tensor]: # [2B,D] anchors, [2B] their partner's row, [2B,2B] True where two rows are not negatives of each other
-    if a.shape != b.shape: raise ValueError(f"views of shapes {tuple(a.shape)} and {tuple(b.shape)}: one row each for the same users")
+# [2B,D] anchors, [2B] their partner's row, [2B,2B] True where two rows are not negatives of each other
+def _pairs(a: Tensor, b: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    if a.shape != b.shape:
+        raise ValueError(
+            f"views of shapes {tuple(a.shape)} and {tuple(b.shape)}: one row each for the same users"
+        )
     B = len(a)
     label = torch.arange(B, device=a.device) if label is None else label
-    if len(label) != B: raise ValueError(f"{B} rows but {len(label)} labels: one each")
-    return torch.cat([a, b]), torch.arange(2 * B, device=a.device).roll(B), (label[:, None] == label).repeat(2, 2)
+    if len(label) != B:
+        raise ValueError(f"{B} rows but {len(label)} labels: one each")
+    return (
+        torch.cat([a, b]),
+        torch.arange(2 * B, device=a.device).roll(B),
+        (label[:, None] == label).repeat(2, 2),
+    )
+
 
 def info_nce(
-    a:Tensor,                # [B,D] first views
-    b:Tensor,                # [B,D] second views, or the intents of the first
-    tau:float=1.,
-    label:Tensor|None=None,  # [B] rows of equal label are not negatives; None: all labels differ
-)->Tensor:                   # scalar, mean over 2B anchors; 0 for a batch of one
-    "InfoNCE over the 2B rows of two views: NT-Xent (Chen et al. 2020, as in CL4SRec, DuoRec and ICLRec), or with labels its masked form (ICSRec's cicl and ficl). Raises `ValueError` for views or labels of unequal shapes and for a `tau` of 0 or less."
+    a: Tensor,  # [B,D] first views
+    b: Tensor,  # [B,D] second views, or the intents of the first
+    tau: float = 1.0,
+    label: Tensor | None = None,  # [B] rows of equal label are not negatives; None: all labels differ
+) -> Tensor:  # scalar, mean over 2B anchors; 0 for a batch of one
+    """InfoNCE over the 2B rows of two views: NT-Xent (Chen et al. 2020, as in CL4SRec, DuoRec and ICLRec), or
+    with labels its masked form (ICSRec's cicl and ficl). Raises `ValueError` for views or labels of unequal
+    shapes and for a `tau` of 0 or less.
+    """
     _above_zero(tau=tau)
     z, partner, same = _pairs(a, b, label)
     score = z @ z.T / tau
     positive = score.gather(1, partner[:, None])
-    return (torch.cat([positive, score.masked_fill(same, float("-inf"))], 1).logsumexp(1) - positive[:, 0]).sum() / max(len(z), 1)
+    return (
+        torch.cat([positive, score.masked_fill(same, float("-inf"))], 1).logsumexp(1) - positive[:, 0]
+    ).sum() / max(len(z), 1)
 
 # %% ../nbs/05_losses.ipynb #c034
 def enduring_hard(
-    z:Tensor,       # [N,D] anchors
-    lam:float=.4,   # how far the negative is turned towards the anchor: 0 not at all
-)->Tensor:          # [N,N] z_i . h_ij
+    z: Tensor,  # [N,D] anchors
+    lam: float = 0.4,  # how far the negative is turned towards the anchor: 0 not at all
+) -> Tensor:  # [N,N] z_i . h_ij
     "Similarity of each anchor to its enduring hard negatives (FENRec, Eq. 9-10), without making them."
     fixed = z.detach()
-    norm = fixed.norm(dim=1, keepdim=True).clamp_min(1e-12); u = fixed / norm
+    norm = fixed.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    u = fixed / norm
     # 1 / rho; rho is near 0 only for opposed vectors at lam .5, whose mean direction is undefined
-    inverse = (u @ u.T).clamp_min_(-1).clamp_max_(1).mul_(2 * lam * (1 - lam)).add_(lam ** 2 + (1 - lam) ** 2).clamp_min_(1e-6).rsqrt_()
-    return torch.cat([(1 - lam) * z, lam * (z * u).sum(1, keepdim=True)], 1) @ torch.cat([fixed, norm], 1).T * inverse      # both terms in one product
+    inverse = (
+        (u @ u.T)
+        .clamp_min_(-1)
+        .clamp_max_(1)
+        .mul_(2 * lam * (1 - lam))
+        .add_(lam**2 + (1 - lam) ** 2)
+        .clamp_min_(1e-6)
+        .rsqrt_()
+    )
+    # both terms in one product
+    return (
+        torch.cat([(1 - lam) * z, lam * (z * u).sum(1, keepdim=True)], 1)
+        @ torch.cat([fixed, norm], 1).T
+        * inverse
+    )
+
 
 class _UpWeighted(torch.autograd.Function):
-    "log sum exp over each row of x (s(x) + m) / tau1, or of (x s(x) + m) / tau1, with s(x) = tanh(x / tau2): forward and gradient in one pass, a third less work than one operation after the other."
+    """log sum exp over each row of x (s(x) + m) / tau1, or of (x s(x) + m) / tau1, with s(x) = tanh(x /
+    tau2): forward and gradient in one pass, a third less work than one operation after the other.
+    """
+
     generate_vmap_rule = True
+
     @staticmethod
-    def forward(x, same, m, tau1, tau2, additive):                       # x [N,k]; same [N,k], True where left out, or None
+    # x [N,k]; same [N,k], True where left out, or None
+    def forward(x, same, m, tau1, tau2, additive):
         s = (x / tau2).tanh_()
-        slope = torch.addcmul(s, x, 1 - s * s, value=1 / tau2)           # d (x s) / d x
+        slope = torch.addcmul(s, x, 1 - s * s, value=1 / tau2)  # d (x s) / d x
         y = (s * x).add_(m) if additive else s.add_(m).mul_(x)
-        if not additive: slope.add_(m)
-        if tau1 != 1: y.div_(tau1), slope.div_(tau1)
-        if same is not None: y.masked_fill_(same, float("-inf"))
+        if not additive:
+            slope.add_(m)
+        if tau1 != 1:
+            y.div_(tau1), slope.div_(tau1)
+        if same is not None:
+            y.masked_fill_(same, float("-inf"))
         top = y.amax(1, keepdim=True).clamp_min(torch.finfo(y.dtype).min)
         p = y.sub_(top).exp_()
         total = p.sum(1, keepdim=True)
-        return (top + total.log()).squeeze(1), p.mul_(slope).div_(total.clamp_min(1e-30))    # a row with nothing left: -inf, gradient 0
+        # a row with nothing left: -inf, gradient 0
+        return (top + total.log()).squeeze(1), p.mul_(slope).div_(total.clamp_min(1e-30))
+
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.mark_non_differentiable(output[1]); ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(output[1])
+
     @staticmethod
     @once_differentiable
-    def backward(ctx, g, _): return None if g is None else ctx.saved_tensors[0] * g[:, None], None, None, None, None, None
+    def backward(ctx, g, _):
+        return None if g is None else ctx.saved_tensors[0] * g[:, None], None, None, None, None, None
+
 
 def hard_contrast(
-    a:Tensor,                # [B,D] first views
-    b:Tensor,                # [B,D] second views, or the intents of the first
-    label:Tensor|None=None,  # [B] rows of equal label are not negatives of each other
-    noise:Tensor|None=None,  # [R,D] further negatives for all, such as `noise_negatives`
-    lam:float|None=.4,       # of the hard negatives; None: none
-    mu:float=.1,             # weight of a hard negative in the softmax
-    tau1:float=1.,
-    tau2:float=8.,
-    m:float=.2,              # margin
-    additive:bool=False,     # the paper's x s(x) + m, instead of the code's x (s(x) + m)
-    m_on_hard:bool=True,     # the margin on hard negatives too, as the code has it; the paper does not
-    m_on_noise:bool=True,    # and on noise
-)->Tensor:                   # scalar, mean over 2B anchors
-    "FENRec's contrastive loss (Eq. 9-15); the defaults are the authors' code, which differs from the equations as the arguments say. Raises `ValueError` for views or labels of unequal shapes and for a `tau1` or `tau2` of 0 or less."
+    a: Tensor,  # [B,D] first views
+    b: Tensor,  # [B,D] second views, or the intents of the first
+    label: Tensor | None = None,  # [B] rows of equal label are not negatives of each other
+    noise: Tensor | None = None,  # [R,D] further negatives for all, such as `noise_negatives`
+    lam: float | None = 0.4,  # of the hard negatives; None: none
+    mu: float = 0.1,  # weight of a hard negative in the softmax
+    tau1: float = 1.0,
+    tau2: float = 8.0,
+    m: float = 0.2,  # margin
+    additive: bool = False,  # the paper's x s(x) + m, instead of the code's x (s(x) + m)
+    m_on_hard: bool = True,  # the margin on hard negatives too, as the code has it; the paper does not
+    m_on_noise: bool = True,  # and on noise
+) -> Tensor:  # scalar, mean over 2B anchors
+    """FENRec's contrastive loss (Eq. 9-15); the defaults are the authors' code, which differs from the
+    equations as the arguments say. Raises `ValueError` for views or labels of unequal shapes and for a `tau1`
+    or `tau2` of 0 or less.
+    """
     _above_zero(tau1=tau1, tau2=tau2)
     z, _, same = _pairs(a, b, label)
-    if not len(z): return z.sum()
-    def part(x, m, same=None): return _UpWeighted.apply(x, same, m, tau1, tau2, additive)[0]                # [N]
+    if not len(z):
+        return z.sum()
+
+    # [N]
+    def part(x, m, same=None):
+        return _UpWeighted.apply(x, same, m, tau1, tau2, additive)[0]
+
     x = (z * torch.cat([b, a])).sum(1)
     positive = x * (x / tau2).tanh() / tau1
     parts = [positive, part(z @ z.T, m, same)]
-    if noise is not None and len(noise): parts.append(part(z @ noise.T, m if m_on_noise else 0.))
-    if lam is not None and mu > 0: parts.append(part(enduring_hard(z, lam), m if m_on_hard else 0., same) + math.log(mu))
+    if noise is not None and len(noise):
+        parts.append(part(z @ noise.T, m if m_on_noise else 0.0))
+    if lam is not None and mu > 0:
+        parts.append(part(enduring_hard(z, lam), m if m_on_hard else 0.0, same) + math.log(mu))
     return (torch.stack(parts, 1).logsumexp(1) - positive).sum() / max(len(z), 1)
 
+
 def noise_negatives(
-    a:Tensor,                # [B,D] first views
-    b:Tensor,                # [B,D] second views
-    noise:Tensor,            # [R,D] to start from: standard normal
-    label:Tensor|None=None,  # [B] rows of equal label are not negatives of each other
-    steps:int=4,
-    lr:float=1e-3,
-)->Tensor:                   # [R,D], detached
-    "Noise moved to where it makes the views hardest to tell apart: steps of `lr` along each row's normalised gradient (DCLR's, in FENRec's code)."
+    a: Tensor,  # [B,D] first views
+    b: Tensor,  # [B,D] second views
+    noise: Tensor,  # [R,D] to start from: standard normal
+    label: Tensor | None = None,  # [B] rows of equal label are not negatives of each other
+    steps: int = 4,
+    lr: float = 1e-3,
+) -> Tensor:  # [R,D], detached
+    """Noise moved to where it makes the views hardest to tell apart: steps of `lr` along each row's
+    normalised gradient (DCLR's, in FENRec's code).
+    """
     a, b, q = a.detach(), b.detach(), noise.detach()
     label = torch.arange(len(a), device=a.device) if label is None else label
-    rest = (a @ b.T).masked_fill((label[:, None] == label).fill_diagonal_(False), float("-inf")).logsumexp(1, keepdim=True)
+    rest = (
+        (a @ b.T)
+        .masked_fill((label[:, None] == label).fill_diagonal_(False), float("-inf"))
+        .logsumexp(1, keepdim=True)
+    )
     for _ in range(steps):
-        # the gradient of the mean cross-entropy for q_r is mean_i p_ir a_i; only its direction counts, so each column is scaled to where float32 can hold it
+        # the gradient of the mean cross-entropy for q_r is mean_i p_ir a_i; only its direction counts, so
+        # each column is scaled to where float32 can hold it
         x = a @ q.T
         p = x - torch.logaddexp(rest, x.logsumexp(1, keepdim=True))
         q = q + lr * F.normalize((p - p.amax(0, keepdim=True)).exp().T @ a, dim=1)
@@ -246,17 +383,24 @@ def noise_negatives(
 
 # %% ../nbs/05_losses.ipynb #c041
 def intent_contrast(
-    a:Tensor,            # [B,D] first views
-    b:Tensor,            # [B,D] second views
-    prototypes:Tensor|None=None, # [K,D]; None: no intents among the negatives
-    intent:Tensor|None=None,     # [B] each user's own, which is no negative
-    tau:float=1.,
-    positive_in_denominator:bool=True, # False: as printed
-)->Tensor:               # scalar, mean over users of both directions' sum
-    "Contrast of two views with the other intents as further negatives (S4Rec, Eq. 12-14). Raises `ValueError` for prototypes without intents, for views of unequal shapes, for a `tau` of 0 or less and where nothing is left to compare with."
+    a: Tensor,  # [B,D] first views
+    b: Tensor,  # [B,D] second views
+    prototypes: Tensor | None = None,  # [K,D]; None: no intents among the negatives
+    intent: Tensor | None = None,  # [B] each user's own, which is no negative
+    tau: float = 1.0,
+    positive_in_denominator: bool = True,  # False: as printed
+) -> Tensor:  # scalar, mean over users of both directions' sum
+    """Contrast of two views with the other intents as further negatives (S4Rec, Eq. 12-14). Raises
+    `ValueError` for prototypes without intents, for views of unequal shapes, for a `tau` of 0 or less and
+    where nothing is left to compare with.
+    """
     _above_zero(tau=tau)
-    if (prototypes is None) != (intent is None): raise ValueError("prototypes and intent go together: give both, or neither")
-    if len(a) < 2 and (prototypes is None or len(prototypes) < 2) and not positive_in_denominator: raise ValueError("one user, no other intents and no positive in the denominator: there is nothing to compare with")
+    if (prototypes is None) != (intent is None):
+        raise ValueError("prototypes and intent go together: give both, or neither")
+    if len(a) < 2 and (prototypes is None or len(prototypes) < 2) and not positive_in_denominator:
+        raise ValueError(
+            "one user, no other intents and no positive in the denominator: there is nothing to compare with"
+        )
     z, partner, same = _pairs(a, b, None)
     score = z @ z.T / tau
     positive = score.gather(1, partner[:, None])
@@ -266,89 +410,133 @@ def intent_contrast(
         parts.append((z @ prototypes.T / tau).masked_fill(own, float("-inf")))
     return (torch.cat(parts, 1).logsumexp(1) - positive[:, 0]).sum() / max(len(a), 1)
 
+
 def distillation(
-    teacher:Tensor,      # [B,D] prototype of each user's intent
-    *students:Tensor,    # [B,D] views
-    tau:float=1.,
-    stop:bool=True,      # no gradient into the teacher
-)->Tensor:               # scalar, mean over users of the sum over students
-    "KL divergence of the students' softmax over dimensions from the teacher's (S4Rec, Eq. 15-16). Raises `ValueError` for unequal shapes and for a `tau` of 0 or less."
+    teacher: Tensor,  # [B,D] prototype of each user's intent
+    *students: Tensor,  # [B,D] views
+    tau: float = 1.0,
+    stop: bool = True,  # no gradient into the teacher
+) -> Tensor:  # scalar, mean over users of the sum over students
+    """KL divergence of the students' softmax over dimensions from the teacher's (S4Rec, Eq. 15-16). Raises
+    `ValueError` for unequal shapes and for a `tau` of 0 or less.
+    """
     _above_zero(tau=tau)
     for s in students:
-        if s.shape != teacher.shape: raise ValueError(f"a teacher of shape {list(teacher.shape)} but students of {list(s.shape)}: one row each for the same users")
+        if s.shape != teacher.shape:
+            raise ValueError(
+                f"a teacher of shape {list(teacher.shape)} but students of {list(s.shape)}: one row each for"
+                " the same users"
+            )
     teacher = ((teacher.detach() if stop else teacher) / tau).log_softmax(1)
-    return sum((teacher.exp() * (teacher - (s / tau).log_softmax(1))).sum() for s in students) / max(len(teacher), 1)
+    return sum((teacher.exp() * (teacher - (s / tau).log_softmax(1))).sum() for s in students) / max(
+        len(teacher), 1
+    )
+
 
 def assignment_loss(
-    q:Tensor,            # [B,K] wanted assignment, rows summing to 1, such as Sinkhorn's
-    score:Tensor,        # [B,K] similarity to the prototypes
-    tau:float=.1,
-)->Tensor:               # scalar, mean over users
-    "Cross-entropy of the softmax assignment against a balanced one (S4Rec, Eq. 8). Raises `ValueError` for unequal shapes and for a `tau` of 0 or less."
+    q: Tensor,  # [B,K] wanted assignment, rows summing to 1, such as Sinkhorn's
+    score: Tensor,  # [B,K] similarity to the prototypes
+    tau: float = 0.1,
+) -> Tensor:  # scalar, mean over users
+    """Cross-entropy of the softmax assignment against a balanced one (S4Rec, Eq. 8). Raises `ValueError` for
+    unequal shapes and for a `tau` of 0 or less.
+    """
     _above_zero(tau=tau)
-    if q.shape != score.shape: raise ValueError(f"a wanted assignment of shape {list(q.shape)} but scores of {list(score.shape)}: one row each for the same users")
+    if q.shape != score.shape:
+        raise ValueError(
+            f"a wanted assignment of shape {list(q.shape)} but scores of {list(score.shape)}: one row each"
+            " for the same users"
+        )
     return -(q.detach() * (score / tau).log_softmax(1)).sum() / max(len(q), 1)
 
+
 def prototype_nce(
-    h:Tensor,            # [B,D]
-    centroids:Tensor,    # [K,D]
-    cluster:Tensor,      # [B] each row's own
-    tau:float=1.,
-)->Tensor:               # scalar, mean over rows
+    h: Tensor,  # [B,D]
+    centroids: Tensor,  # [K,D]
+    cluster: Tensor,  # [B] each row's own
+    tau: float = 1.0,
+) -> Tensor:  # scalar, mean over rows
     "The own centroid against all K (SparseEnNet, Eq. 13). Raises `ValueError` for a `tau` of 0 or less."
     _above_zero(tau=tau)
     return F.cross_entropy(h @ centroids.T / tau, cluster, reduction="sum") / max(len(h), 1)
 
 # %% ../nbs/05_losses.ipynb #c045
 def cloze(
-    items:Tensor,        # [B,L] left-padded
-    mask_item:int,       # the mask token, N+1
-    p:float=.2,          # share of a row's items to hide; one at least
-    generator:torch.Generator|None=None,
-)->tuple[Tensor, Tensor]: # [B,L] with mask tokens; [B,L] the hidden items, 0 elsewhere
-    "Hide a share p of the items of each row, each independently, and one at least (BERT4Rec, Sun et al. 2019). Raises `ValueError` for a share outside 0 to 1, or of 0."
-    if not 0 < p <= 1: raise ValueError(f"p={p}: a share above 0, at most 1")
-    draw = torch.rand(items.shape, generator=generator, device=items.device).masked_fill(items == 0, 2.)
+    items: Tensor,  # [B,L] left-padded
+    mask_item: int,  # the mask token, N+1
+    p: float = 0.2,  # share of a row's items to hide; one at least
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:  # [B,L] with mask tokens; [B,L] the hidden items, 0 elsewhere
+    """Hide a share p of the items of each row, each independently, and one at least (BERT4Rec, Sun et al.
+    2019). Raises `ValueError` for a share outside 0 to 1, or of 0.
+    """
+    if not 0 < p <= 1:
+        raise ValueError(f"p={p}: a share above 0, at most 1")
+    draw = torch.rand(items.shape, generator=generator, device=items.device).masked_fill(items == 0, 2.0)
     hide = (draw < p) | (draw == draw.amin(1, keepdim=True)) & (items > 0)
     return items.masked_fill(hide, mask_item), items.where(hide, torch.zeros_like(items))
 
 # %% ../nbs/05_losses.ipynb #c049
 def multi_view_nce(
-    views,               # [m,B,D], or m tensors [B,D]: views of the same B users
-    tau:float=.3,
-    cosine:bool=True,    # False: inner product
-)->Tensor:               # scalar, the sum over ordered pairs of views; 0 for a batch of one
-    "InfoNCE of all ordered pairs of m views (CBiT, Du et al. 2022). Raises `ValueError` for fewer than two views and for a `tau` of 0 or less."
-    if len(views) < 2: raise ValueError("one view has nothing to be compared with: give two or more")
+    views,  # [m,B,D], or m tensors [B,D]: views of the same B users
+    tau: float = 0.3,
+    cosine: bool = True,  # False: inner product
+) -> Tensor:  # scalar, the sum over ordered pairs of views; 0 for a batch of one
+    """InfoNCE of all ordered pairs of m views (CBiT, Du et al. 2022). Raises `ValueError` for fewer than two
+    views and for a `tau` of 0 or less.
+    """
+    if len(views) < 2:
+        raise ValueError("one view has nothing to be compared with: give two or more")
     views = [F.normalize(v, dim=1) if cosine else v for v in views]
     return 2 * sum(info_nce(a, b, tau) for a, b in combinations(views, 2))
 
 # %% ../nbs/05_losses.ipynb #c055
 class RunningBalance(nn.Module):
-    """The weight of a second loss, from a running mean of the two losses' ratio (CBiT, Du et al. 2022); `balance(main, other)` gives it, to be used as `main + theta * other`.
+    """The weight of a second loss, from a running mean of the two losses' ratio (CBiT, Du et al. 2022);
+    `balance(main, other)` gives it, to be used as `main + theta * other`.
 
-    It moves in training only, and stays where it is when the second loss is 0 (a batch of one has nothing to contrast) or either is not finite. Raises `ValueError` for `alpha` outside (0, 1]."""
-    def __init__(self,
-        alpha:float=.1,   # share of the present step
-        lam:float=5.,     # lambda; once settled, the second term is below 1/lambda of the first
+    It moves in training only, and stays where it is when the second loss is 0 (a batch of one has nothing to
+    contrast) or either is not finite. Raises `ValueError` for `alpha` outside (0, 1]."""
+
+    def __init__(
+        self,
+        alpha: float = 0.1,  # share of the present step
+        lam: float = 5.0,  # lambda; once settled, the second term is below 1/lambda of the first
     ):
         super().__init__()
-        if not 0 < alpha <= 1: raise ValueError(f"alpha={alpha}: a share above 0, at most 1")
+        if not 0 < alpha <= 1:
+            raise ValueError(f"alpha={alpha}: a share above 0, at most 1")
         self.alpha, self.lam = alpha, lam
         self.register_buffer("theta", torch.zeros(()))
+
     @torch.no_grad()
-    def forward(self, main:Tensor, other:Tensor)->Tensor: # scalar, without gradient
+    def forward(self, main: Tensor, other: Tensor) -> Tensor:  # scalar, without gradient
         if self.training:
             now = main / (main + self.lam * other)
-            self.theta.copy_(torch.where(now.isfinite() & other.isfinite() & (other > 0), self.alpha * now + (1 - self.alpha) * self.theta, self.theta))
-        return self.theta.clone()                          # a copy: a later step must not change what this one's gradient uses
+            self.theta.copy_(
+                torch.where(
+                    now.isfinite() & other.isfinite() & (other > 0),
+                    self.alpha * now + (1 - self.alpha) * self.theta,
+                    self.theta,
+                )
+            )
+        # a copy: a later step must not change what this one's gradient uses
+        return self.theta.clone()
 
 # %% ../nbs/05_losses.ipynb #c062
 class _ChunkedKL(torch.autograd.Function):
-    "Symmetric KL divergence of two models' predictions, forward and gradients in one pass over chunks of positions."
+    """Symmetric KL divergence of two models' predictions, forward and gradients in one pass over chunks of
+    positions.
+    """
+
     @staticmethod
-    def forward(h, table, other, other_table, real, chunk, need):             # need: which of the first four want a gradient
-        given, loss, weight = (h, table, other, other_table), h.new_zeros(()), real.to(h.dtype) / real.sum().clamp_min(1)
+    # need: which of the first four want a gradient
+    def forward(h, table, other, other_table, real, chunk, need):
+        given, loss, weight = (
+            (h, table, other, other_table),
+            h.new_zeros(()),
+            real.to(h.dtype) / real.sum().clamp_min(1),
+        )
         grads = [torch.zeros_like(x) if n else x.new_zeros(0) for x, n in zip(given, need)]
         for i in range(0, len(h), chunk):
             s = slice(i, i + chunk)
@@ -356,104 +544,167 @@ class _ChunkedKL(torch.autograd.Function):
             d, p, q = p - q, p.exp(), q.exp()
             apart = p - q
             loss += weight[s] @ (apart * d).sum(1) / 2
-            for side, sign, k in ((p, .5, 0), (q, -.5, 2)):
-                if not (need[k] or need[k + 1]): continue
-                g = (side * (d - (side * d).sum(1, keepdim=True)) + apart) * (sign * weight[s, None])      # d J / d score
-                if need[k]: grads[k][s] = g @ given[k + 1]
-                if need[k + 1]: grads[k + 1].addmm_(g.T, given[k][s])
+            for side, sign, k in ((p, 0.5, 0), (q, -0.5, 2)):
+                if not (need[k] or need[k + 1]):
+                    continue
+                # d J / d score
+                g = (side * (d - (side * d).sum(1, keepdim=True)) + apart) * (sign * weight[s, None])
+                if need[k]:
+                    grads[k][s] = g @ given[k + 1]
+                if need[k + 1]:
+                    grads[k + 1].addmm_(g.T, given[k][s])
         return loss, *grads
+
     @staticmethod
     def setup_context(ctx, inputs, output):
         ctx.need = inputs[-1]
         ctx.mark_non_differentiable(*output[1:])
         ctx.save_for_backward(*output[1:])
+
     @staticmethod
     @once_differentiable
-    def backward(ctx, g, *_): return *(g * x if n else None for x, n in zip(ctx.saved_tensors, ctx.need)), None, None, None
+    def backward(ctx, g, *_):
+        return *(g * x if n else None for x, n in zip(ctx.saved_tensors, ctx.need)), None, None, None
+
 
 def symmetric_kl(
-    h:Tensor,                # [M,D] hidden states of one model
-    table:Tensor,            # [V,D] its item embeddings; every row counts
-    other:Tensor,            # [M,D'] hidden states of the other, at the same positions
-    other_table:Tensor|None=None, # [V,D'] its item embeddings; None: `table`, with D' = D
-    target:Tensor|None=None, # [M] next items; 0: the position does not count. None: all do
-    chunk:int|None=None,     # positions at a time; default: as many as make some 12 MB of both models' scores, 200 MB on a GPU
-)->Tensor:                   # scalar, mean over positions that count
-    """Half of KL(p||q) + KL(q||p) between two models' predictions over all items (MVS, Zhou et al. 2023), in chunks of positions. Gradient into whatever wants one; once differentiable.
+    h: Tensor,  # [M,D] hidden states of one model
+    table: Tensor,  # [V,D] its item embeddings; every row counts
+    other: Tensor,  # [M,D'] hidden states of the other, at the same positions
+    other_table: Tensor | None = None,  # [V,D'] its item embeddings; None: `table`, with D' = D
+    target: Tensor | None = None,  # [M] next items; 0: the position does not count. None: all do
+    # positions at a time; default: as many as make some 12 MB of both models' scores, 200 MB on a GPU
+    chunk: int | None = None,
+) -> Tensor:  # scalar, mean over positions that count
+    """Half of KL(p||q) + KL(q||p) between two models' predictions over all items (MVS, Zhou et al. 2023), in
+    chunks of positions. Gradient into whatever wants one; once differentiable.
 
     Raises `ValueError` for unequal numbers of positions or of items, and for a chunk below 1."""
-    if chunk is not None and chunk < 1: raise ValueError(f"chunk={chunk}: one position at a time at least; None: as many as fit")
-    if other_table is None: other_table = table
-    if len(h) != len(other): raise ValueError(f"{len(h)} positions of one model but {len(other)} of the other: the same positions of both")
-    if len(table) != len(other_table): raise ValueError(f"tables of {len(table)} and {len(other_table)} rows: both models must know the same items")
-    if target is not None and len(target) != len(h): raise ValueError(f"{len(h)} hidden states but {len(target)} targets: one each")
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk={chunk}: one position at a time at least; None: as many as fit")
+    if other_table is None:
+        other_table = table
+    if len(h) != len(other):
+        raise ValueError(
+            f"{len(h)} positions of one model but {len(other)} of the other: the same positions of both"
+        )
+    if len(table) != len(other_table):
+        raise ValueError(
+            f"tables of {len(table)} and {len(other_table)} rows: both models must know the same items"
+        )
+    if target is not None and len(target) != len(h):
+        raise ValueError(f"{len(h)} hidden states but {len(target)} targets: one each")
     real = torch.ones_like(h[:, 0], dtype=torch.bool) if target is None else target > 0
     need = [torch.is_grad_enabled() and x.requires_grad for x in (h, table, other, other_table)]
-    return _ChunkedKL.apply(h, table, other, other_table, real, chunk or max(16, (1_500_000 if h.device.type == "cpu" else 25_000_000) // len(table)), need)[0]
+    return _ChunkedKL.apply(
+        h,
+        table,
+        other,
+        other_table,
+        real,
+        chunk or max(16, (1_500_000 if h.device.type == "cpu" else 25_000_000) // len(table)),
+        need,
+    )[0]
 
 # %% ../nbs/05_losses.ipynb #c070
 def smooth_context(
-    items:Tensor,        # [B,L] left-padded
-    table:Tensor,        # [V,D] item embeddings of the model that reads
-    p:Tensor,            # [M,V] at the layout's positions, or [B,L,V] without one: what another model expects next, with noise or not
-    layout:Layout|None=None,
-)->Tensor:               # [B,L,D], for an encoder in place of `items`
-    """Each item's embedding replaced by the mean embedding of what was expected there (MVS's context smoothing, Zhou et al. 2023).
+    items: Tensor,  # [B,L] left-padded
+    table: Tensor,  # [V,D] item embeddings of the model that reads
+    # [M,V] at the layout's positions, or [B,L,V] without one: what another model expects next, with noise or
+    # not
+    p: Tensor,
+    layout: Layout | None = None,
+) -> Tensor:  # [B,L,D], for an encoder in place of `items`
+    """Each item's embedding replaced by the mean embedding of what was expected there (MVS's context
+    smoothing, Zhou et al. 2023).
 
-    With a layout the first item of a row keeps its own. Without one only slot 0 does, as in the authors' code: the first item of a padded row is then what was expected after padding."""
+    With a layout the first item of a row keeps its own. Without one only slot 0 does, as in the authors'
+    code: the first item of a padded row is then what was expected after padding."""
     e, mean = F.embedding(items, table), p @ table
-    known = items > 0 if layout is not None else torch.ones_like(items, dtype=torch.bool)       # after which slots there is an expectation
-    if layout is not None: mean = mean.new_zeros(items.numel(), e.shape[2]).index_copy(0, layout.kept, mean).view_as(e)
+    # after which slots there is an expectation
+    known = items > 0 if layout is not None else torch.ones_like(items, dtype=torch.bool)
+    if layout is not None:
+        mean = mean.new_zeros(items.numel(), e.shape[2]).index_copy(0, layout.kept, mean).view_as(e)
     return torch.where(F.pad(known[:, :-1], (1, 0))[..., None], F.pad(mean[:, :-1], (0, 0, 1, 0)), e)
 
+
 def adversarial_noise(
-    loss,                # noise -> scalar to be raised
-    noise:Tensor,        # where to start, of any shape: such as `bound` times normal draws
-    step:float=.1,       # length of the step, one norm over all of the noise
-    bound:float=.001,    # no element beyond it, before the step or after
-)->Tensor:               # like `noise`, detached
+    loss,  # noise -> scalar to be raised
+    noise: Tensor,  # where to start, of any shape: such as `bound` times normal draws
+    step: float = 0.1,  # length of the step, one norm over all of the noise
+    bound: float = 0.001,  # no element beyond it, before the step or after
+) -> Tensor:  # like `noise`, detached
     "One step of ascent along the gradient, from noise within bounds (MVS's virtual data augmentation)."
     noise = noise.detach().clamp(-bound, bound).requires_grad_()
-    with torch.enable_grad(): g, = torch.autograd.grad(loss(noise), noise)
+    with torch.enable_grad():
+        (g,) = torch.autograd.grad(loss(noise), noise)
     return (noise.detach() + step * g / g.norm().clamp_min(1e-30)).clamp_(-bound, bound)
 
 # %% ../nbs/05_losses.ipynb #c081
 def sequence_to_item(
-    intents:Tensor,      # [B,K,D] of what was read
-    item:Tensor,         # [B,D] embedding of the next item
-)->Tensor:               # scalar, sum over rows, in bits
-    "The best of a row's intents against all its intents and the batch's next items (DSSRec's seq2item, Ma et al. 2020). Raises `ValueError` for unequal numbers of rows."
+    intents: Tensor,  # [B,K,D] of what was read
+    item: Tensor,  # [B,D] embedding of the next item
+) -> Tensor:  # scalar, sum over rows, in bits
+    """The best of a row's intents against all its intents and the batch's next items (DSSRec's seq2item, Ma
+    et al. 2020). Raises `ValueError` for unequal numbers of rows.
+    """
     B, K, D = intents.shape
-    if len(item) != B: raise ValueError(f"{B} rows of intents but {len(item)} next items: one each")
-    score = (intents.flatten(0, 1) @ item.T / D ** .5).view(B, K, B)
+    if len(item) != B:
+        raise ValueError(f"{B} rows of intents but {len(item)} next items: one each")
+    score = (intents.flatten(0, 1) @ item.T / D**0.5).view(B, K, B)
     return (score.flatten(1).logsumexp(1) - score.diagonal(dim1=0, dim2=2).amax(0)).sum() / math.log(2)
 
+
 def sequence_to_sequence(
-    intents:Tensor,      # [B,K,D] of what was read
-    future:Tensor,       # [B,K,D] of what follows
-    keep:float=.5,       # lambda: the share of pairs that count, those with the smallest loss
-    batch_size:int|None=None, # of which `keep` is a share: the configured one in the usual code, which keeps more of a last, smaller batch. Default: B
-)->Tensor:               # scalar, sum over the pairs that count, in bits; 0 if `keep` leaves none
-    "Each intent of what was read against all intents of what follows, the least clear pairs left out (DSSRec's seq2seq, Ma et al. 2020). Raises `ValueError` for unequal shapes and for a `keep` outside 0 to 1, or of 0."
-    if intents.shape != future.shape: raise ValueError(f"intents of shape {tuple(intents.shape)} before and {tuple(future.shape)} after: the same rows, intents and width")
-    if not 0 < keep <= 1: raise ValueError(f"keep={keep}: a share above 0, at most 1")
+    intents: Tensor,  # [B,K,D] of what was read
+    future: Tensor,  # [B,K,D] of what follows
+    keep: float = 0.5,  # lambda: the share of pairs that count, those with the smallest loss
+    # of which `keep` is a share: the configured one in the usual code, which keeps more of a last, smaller
+    # batch. Default: B
+    batch_size: int | None = None,
+) -> Tensor:  # scalar, sum over the pairs that count, in bits; 0 if `keep` leaves none
+    """Each intent of what was read against all intents of what follows, the least clear pairs left out
+    (DSSRec's seq2seq, Ma et al. 2020). Raises `ValueError` for unequal shapes and for a `keep` outside 0 to
+    1, or of 0.
+    """
+    if intents.shape != future.shape:
+        raise ValueError(
+            f"intents of shape {tuple(intents.shape)} before and {tuple(future.shape)} after: the same rows,"
+            " intents and width"
+        )
+    if not 0 < keep <= 1:
+        raise ValueError(f"keep={keep}: a share above 0, at most 1")
     B, K, D = intents.shape
-    loss = F.cross_entropy(intents.flatten(0, 1) @ future.flatten(0, 1).T / D ** .5, torch.arange(B * K, device=intents.device), reduction="none") / math.log(2)
+    loss = F.cross_entropy(
+        intents.flatten(0, 1) @ future.flatten(0, 1).T / D**0.5,
+        torch.arange(B * K, device=intents.device),
+        reduction="none",
+    ) / math.log(2)
     n = min(int(keep * (B if batch_size is None else batch_size) * K), B * K)
     limit = loss.detach().kthvalue(n).values if n else float("-inf")
-    return loss.masked_fill(loss > limit, 0.).sum()                       # ties are kept, and so is what is not a number
+    # ties are kept, and so is what is not a number
+    return loss.masked_fill(loss > limit, 0.0).sum()
 
 # %% ../nbs/05_losses.ipynb #c091
 def mil_nce(
-    score:Tensor,          # [R,C]
-    mask:Tensor,           # [R,C] 1: positive, -1: negative, 0: not valid
-    t:float=1.,            # multiplies the scores: 1/tau of the other losses
-    all_rows:bool=False,   # divide by R, as the authors' code, also where rows are not valid; by default by the rows with a positive
-)->Tensor:                 # scalar, mean over rows; 0 if none has a positive
-    "InfoNCE with any number of positives a row, added up before the logarithm (MIL-NCE, Miech et al. 2020; MMInfoRec, Qiu et al. 2021). A row without a positive has nothing to predict and does not count. Raises `ValueError` for unequal shapes and for a `t` of 0 or less."
+    score: Tensor,  # [R,C]
+    mask: Tensor,  # [R,C] 1: positive, -1: negative, 0: not valid
+    t: float = 1.0,  # multiplies the scores: 1/tau of the other losses
+    # divide by R, as the authors' code, also where rows are not valid; by default by the rows with a positive
+    all_rows: bool = False,
+) -> Tensor:  # scalar, mean over rows; 0 if none has a positive
+    """InfoNCE with any number of positives a row, added up before the logarithm (MIL-NCE, Miech et al. 2020;
+    MMInfoRec, Qiu et al. 2021). A row without a positive has nothing to predict and does not count. Raises
+    `ValueError` for unequal shapes and for a `t` of 0 or less.
+    """
     _above_zero(t=t)
-    if score.shape != mask.shape: raise ValueError(f"scores of shape {tuple(score.shape)} but a mask of {tuple(mask.shape)}: one entry each")
+    if score.shape != mask.shape:
+        raise ValueError(
+            f"scores of shape {tuple(score.shape)} but a mask of {tuple(mask.shape)}: one entry each"
+        )
     rows = (mask > 0).any(1)
     score, valid = t * score[rows], mask[rows]
-    loss = score.masked_fill(valid == 0, float("-inf")).logsumexp(1) - score.masked_fill(valid <= 0, float("-inf")).logsumexp(1)
+    loss = score.masked_fill(valid == 0, float("-inf")).logsumexp(1) - score.masked_fill(
+        valid <= 0, float("-inf")
+    ).logsumexp(1)
     return loss.sum() / max(len(mask if all_rows else loss), 1)

@@ -15,141 +15,211 @@ from .data import Dataset
 from .losses import one_by_one
 
 # %% ../nbs/06_samplers.ipynb #c008
-def _some(k:int): # how many negatives to draw
-    if k < 1: raise ValueError(f"k={k}: one negative at least for each position")
+def _some(k: int):  # how many negatives to draw
+    if k < 1:
+        raise ValueError(f"k={k}: one negative at least for each position")
+
 
 class UniformNegatives:
     """Uniform draws among the items that a user does not have: no rejection, no loop, no waiting, exact.
 
-    `UniformNegatives(ds)(user)` draws. A user has the items of the training part s[:-2], so the two held-out items can
-    be drawn like any other. Raises `ValueError` for a user who has every item, for an `n_items` below the dataset's and
+    `UniformNegatives(ds)(user)` draws. A user has the items of the training part s[:-2], so the two held-out
+    items can
+    be drawn like any other. Raises `ValueError` for a user who has every item, for an `n_items` below the
+    dataset's and
     for `k` below 1."""
-    def __init__(self,
-        ds:Dataset,
-        n_items:int|None=None, # draw from 1..n_items; default: N. N+1 draws the mask token too, as the S3-Rec family does
-        spare_held_out:bool=False, # never draw a user's held-out items either, as the authors' code does: training then depends on the answers
+
+    def __init__(
+        self,
+        ds: Dataset,
+        # draw from 1..n_items; default: N. N+1 draws the mask token too, as the S3-Rec family does
+        n_items: int | None = None,
+        # never draw a user's held-out items either, as the authors' code does: training then depends on the
+        # answers
+        spare_held_out: bool = False,
     ):
         self.n = n_items or ds.n_items
-        if self.n < ds.n_items: raise ValueError(f"n_items={self.n}: the dataset has {ds.n_items} items")
+        if self.n < ds.n_items:
+            raise ValueError(f"n_items={self.n}: the dataset has {ds.n_items} items")
         own = ds if spare_held_out else training_part(ds)
         users = torch.arange(len(own), device=ds.device).repeat_interleave(own.lengths)
-        had = torch.unique(users * (self.n + 1) + own.items)                   # sorted by user, then by item; repeats once
+        # sorted by user, then by item; repeats once
+        had = torch.unique(users * (self.n + 1) + own.items)
         user, item = had // (self.n + 1), had % (self.n + 1)
         count = torch.bincount(user, minlength=len(ds))
-        self.first = count.cumsum(0) - count                                   # [U] where a user's entries begin
-        self.free = self.n - count                                             # [U] items not had
-        if (self.free == 0).any(): raise ValueError(f"user {int((self.free == 0).nonzero()[0])} has every one of the {self.n} items: nothing is left to draw")
-        self.keys = user * (self.n + 1) + item - 1 - (torch.arange(len(had), device=ds.device) - self.first[user])
+        # [U] where a user's entries begin
+        self.first = count.cumsum(0) - count
+        self.free = self.n - count  # [U] items not had
+        if (self.free == 0).any():
+            raise ValueError(
+                f"user {int((self.free == 0).nonzero()[0])} has every one of the {self.n} items: nothing is"
+                " left to draw"
+            )
+        self.keys = (
+            user * (self.n + 1) + item - 1 - (torch.arange(len(had), device=ds.device) - self.first[user])
+        )
 
-    def nth(self, user:Tensor, r:Tensor)->Tensor:
+    def nth(self, user: Tensor, r: Tensor) -> Tensor:
         "The item at place `r`, from 0, among those that `user` does not have; both of one shape."
         return r + 1 + torch.searchsorted(self.keys, user * (self.n + 1) + r, right=True) - self.first[user]
 
-    def __call__(self,
-        user:Tensor,                          # [M] whose negatives
-        k:int=1,                              # how many each
-        generator:torch.Generator|None=None,
-    )->Tensor:                                # [M,k], drawn independently, with replacement
+    def __call__(
+        self,
+        user: Tensor,  # [M] whose negatives
+        k: int = 1,  # how many each
+        generator: torch.Generator | None = None,
+    ) -> Tensor:  # [M,k], drawn independently, with replacement
         _some(k)
         user = user[:, None].expand(-1, k)
-        r = (torch.rand(user.shape, dtype=torch.float64, generator=generator, device=user.device) * self.free[user]).long()
+        r = (
+            torch.rand(user.shape, dtype=torch.float64, generator=generator, device=user.device)
+            * self.free[user]
+        ).long()
         return self.nth(user.contiguous(), r)
 
 # %% ../nbs/06_samplers.ipynb #c015
 class PopularityNegatives:
-    """Draws in proportion to (training count) ** gamma among the items that a user does not have: no rejection, exact
+    """Draws in proportion to (training count) ** gamma among the items that a user does not have: no
+    rejection, exact
     but for float64's rounding. Items that no training part holds are drawn only where gamma is 0.
 
-    Frequencies are those of the training parts s[:-2]; a user's own items are left out as in the uniform draw (GenNi
-    says neither). Raises `ValueError` for a negative `gamma`, or one so large that rounding would show; for a user who
+    Frequencies are those of the training parts s[:-2]; a user's own items are left out as in the uniform draw
+    (GenNi
+    says neither). Raises `ValueError` for a negative `gamma`, or one so large that rounding would show; for a
+    user who
     has every item with a weight; and for `k` below 1."""
-    def __init__(self,
-        ds:Dataset,
-        gamma:float=.75,
-        spare_held_out:bool=False, # as in `UniformNegatives`
+
+    def __init__(
+        self,
+        ds: Dataset,
+        gamma: float = 0.75,
+        spare_held_out: bool = False,  # as in `UniformNegatives`
     ):
-        if not gamma >= 0: raise ValueError(f"gamma={gamma}: 0, uniform, or more")
+        if not gamma >= 0:
+            raise ValueError(f"gamma={gamma}: 0, uniform, or more")
         train = training_part(ds)
         own = ds if spare_held_out else train
         weight = torch.bincount(train.items, minlength=ds.n_items + 1).double() ** gamma
         weight[0] = 0
-        self.cum = weight.cumsum(0)                                              # weight of items 0..i
+        self.cum = weight.cumsum(0)  # weight of items 0..i
         users = torch.arange(len(own), device=ds.device).repeat_interleave(own.lengths)
         had = torch.unique(users * (ds.n_items + 1) + own.items)
         user, item = had // (ds.n_items + 1), had % (ds.n_items + 1)
         count = torch.bincount(user, minlength=len(ds))
         self.first = count.cumsum(0) - count
         taken = weight[item].cumsum(0)
-        start = torch.cat([taken.new_zeros(1), taken])[self.first]               # taken before the user's first item
+        # taken before the user's first item
+        start = torch.cat([taken.new_zeros(1), taken])[self.first]
         self.taken = torch.cat([taken.new_zeros(1), taken])
-        self.free = self.cum[-1] - (self.taken[self.first + count] - start)      # [U] weight of what a user does not have
-        none = torch.bincount(user[weight[item] > 0], minlength=len(ds)) == (weight > 0).sum()      # counted: the difference of sums need not be exactly 0
-        if none.any(): raise ValueError(f"user {int(none.nonzero()[0])} has every item that has a weight: nothing is left to draw")
+        # [U] weight of what a user does not have
+        self.free = self.cum[-1] - (self.taken[self.first + count] - start)
+        # counted: the difference of sums need not be exactly 0
+        none = torch.bincount(user[weight[item] > 0], minlength=len(ds)) == (weight > 0).sum()
+        if none.any():
+            raise ValueError(
+                f"user {int(none.nonzero()[0])} has every item that has a weight: nothing is left to draw"
+            )
         self.gap = self.cum[-1] + 1
-        if not len(ds) * self.gap * torch.finfo(self.gap.dtype).eps < weight[weight > 0].min() / 100:        # the keys below reach users x gap: an item lighter than their last digits would be lost, and items had be drawn
-            raise ValueError(f"gamma={gamma}: weights from {weight[weight > 0].min():.3g} to {weight.max():.3g} for {len(ds)} users are too far apart for float64: give a smaller gamma")
-        self.keys = user * self.gap + self.cum[item] - weight[item] - (self.taken[:-1] - start[user])   # free weight before each of the user's items
+        # the keys below reach users x gap: an item lighter than their last digits would be lost, and items
+        # had be drawn
+        if not len(ds) * self.gap * torch.finfo(self.gap.dtype).eps < weight[weight > 0].min() / 100:
+            raise ValueError(
+                f"gamma={gamma}: weights from {weight[weight > 0].min():.3g} to {weight.max():.3g} for"
+                f" {len(ds)} users are too far apart for float64: give a smaller gamma"
+            )
+        # free weight before each of the user's items
+        self.keys = user * self.gap + self.cum[item] - weight[item] - (self.taken[:-1] - start[user])
 
-    def __call__(self, user:Tensor, k:int=1, generator:torch.Generator|None=None)->Tensor: # [M] -> [M,k]
+    def __call__(
+        self, user: Tensor, k: int = 1, generator: torch.Generator | None = None
+    ) -> Tensor:  # [M] -> [M,k]
         _some(k)
         user = user[:, None].expand(-1, k).contiguous()
-        r = torch.rand(user.shape, dtype=torch.float64, generator=generator, device=user.device) * self.free[user]
-        passed = torch.searchsorted(self.keys, user * self.gap + r, right=True)  # how many of all users' items lie before
+        r = (
+            torch.rand(user.shape, dtype=torch.float64, generator=generator, device=user.device)
+            * self.free[user]
+        )
+        # how many of all users' items lie before
+        passed = torch.searchsorted(self.keys, user * self.gap + r, right=True)
         r = r + self.taken[passed] - self.taken[self.first[user]]
         return torch.searchsorted(self.cum, r, right=True).clamp_max(len(self.cum) - 1)
 
 # %% ../nbs/06_samplers.ipynb #c018
 def in_batch(
-    target:Tensor,   # [M] next items; 0: nothing to predict
-    k:int=1,
-    generator:torch.Generator|None=None,
-)->Tensor:           # [M,k] other positions' targets, never an item equal to the own target
-    "Draw negatives among the batch's targets, each as often as it occurs. Raises `ValueError` where all targets are one item, and for `k` below 1."
+    target: Tensor,  # [M] next items; 0: nothing to predict
+    k: int = 1,
+    generator: torch.Generator | None = None,
+) -> Tensor:  # [M,k] other positions' targets, never an item equal to the own target
+    """Draw negatives among the batch's targets, each as often as it occurs. Raises `ValueError` where all
+    targets are one item, and for `k` below 1.
+    """
     _some(k)
-    order = target[target > 0].sort().values                              # positions without a target neither give nor count
+    # positions without a target neither give nor count
+    order = target[target > 0].sort().values
     low, high = torch.searchsorted(order, target), torch.searchsorted(order, target, right=True)
     free = len(order) - (high - low)
-    if ((target > 0) & (free == 0)).any(): raise ValueError("every target of the batch is the same item: there is no other to draw")
-    if not len(order): return target.new_zeros(len(target), k)
-    r = (torch.rand((len(target), k), dtype=torch.float64, generator=generator, device=target.device) * free[:, None]).long()
+    if ((target > 0) & (free == 0)).any():
+        raise ValueError("every target of the batch is the same item: there is no other to draw")
+    if not len(order):
+        return target.new_zeros(len(target), k)
+    r = (
+        torch.rand((len(target), k), dtype=torch.float64, generator=generator, device=target.device)
+        * free[:, None]
+    ).long()
     return order[torch.where(r >= low[:, None], r + (high - low)[:, None], r)]
 
 # %% ../nbs/06_samplers.ipynb #c022
 def candidates(
-    n_items:int,     # N
-    beta:float=1.,   # share of the items
-    generator:torch.Generator|None=None,
+    n_items: int,  # N
+    beta: float = 1.0,  # share of the items
+    generator: torch.Generator | None = None,
     device="cpu",
-    positions:int|None=None, # M: a subset for each of so many positions; None: one for all
-)->Tensor:           # [C] distinct items of 1..N, or [M,C]; with beta=1 always [N], all of them
-    "The pre-selection of one batch (GenNi, Algorithm 1): a uniform share beta of the items, two at least. Raises `ValueError` for a share outside 0 to 1, or of 0, and for fewer than two items."
-    if not 0 < beta <= 1: raise ValueError(f"beta={beta}: a share above 0, at most 1")
-    if n_items < 2: raise ValueError(f"{n_items} items: two at least, since one may be the target")
-    if beta == 1: return torch.arange(1, n_items + 1, device=device)
+    positions: int | None = None,  # M: a subset for each of so many positions; None: one for all
+) -> Tensor:  # [C] distinct items of 1..N, or [M,C]; with beta=1 always [N], all of them
+    """The pre-selection of one batch (GenNi, Algorithm 1): a uniform share beta of the items, two at least.
+    Raises `ValueError` for a share outside 0 to 1, or of 0, and for fewer than two items.
+    """
+    if not 0 < beta <= 1:
+        raise ValueError(f"beta={beta}: a share above 0, at most 1")
+    if n_items < 2:
+        raise ValueError(f"{n_items} items: two at least, since one may be the target")
+    if beta == 1:
+        return torch.arange(1, n_items + 1, device=device)
     n = max(2, int(beta * n_items))
-    if positions is None: return torch.randperm(n_items, generator=generator, device=device)[:n] + 1
+    if positions is None:
+        return torch.randperm(n_items, generator=generator, device=device)[:n] + 1
     return torch.rand(positions, n_items, generator=generator, device=device).topk(n).indices + 1
 
+
 def proposals(
-    h:Tensor,          # [M,D] hidden states
-    table:Tensor,      # [V,D] item embeddings
-    target:Tensor,     # [M] next items, never proposed; 0 excludes nothing
-    among:Tensor,      # [C] candidate items, or [M,C], those of each position
-    alpha=1.,          # hardness, a number or a scalar tensor
-    had:Tensor|None=None, # [M,S] further items not to propose, 0 fills up. Where they are all the candidates, only the target is left out
-)->Tensor:             # [M,C] probabilities, rows summing to 1
-    "GenNi's distribution Q over the candidates (Eq. 5-6). Where the target is the only candidate, nothing is left, and the row is not a number."
+    h: Tensor,  # [M,D] hidden states
+    table: Tensor,  # [V,D] item embeddings
+    target: Tensor,  # [M] next items, never proposed; 0 excludes nothing
+    among: Tensor,  # [C] candidate items, or [M,C], those of each position
+    alpha=1.0,  # hardness, a number or a scalar tensor
+    # [M,S] further items not to propose, 0 fills up. Where they are all the candidates, only the target is
+    # left out
+    had: Tensor | None = None,
+) -> Tensor:  # [M,C] probabilities, rows summing to 1
+    """GenNi's distribution Q over the candidates (Eq. 5-6). Where the target is the only candidate, nothing
+    is left, and the row is not a number.
+    """
     own = among.ndim == 2
     if not own:
         place = torch.arange(len(among), device=among.device)
         column = torch.full((len(table),), len(among), device=among.device).scatter(0, among, place)
-        copies = column[among] if (column[among] != place).any() else None                          # a candidate that is there twice is barred twice
-    def barred(items): # [M,S] -> [M,C], True where a candidate is one of them
+        # a candidate that is there twice is barred twice
+        copies = column[among] if (column[among] != place).any() else None
+
+    def barred(items):  # [M,S] -> [M,C], True where a candidate is one of them
         hit = h.new_zeros((len(h), len(table) if own else len(among) + 1), dtype=torch.bool)
-        if own: return hit.scatter_(1, items, True).gather(1, among)
+        if own:
+            return hit.scatter_(1, items, True).gather(1, among)
         hit.scatter_(1, column[items], True)
         return hit[:, :-1] if copies is None else hit[:, copies]
-    h = alpha * h                                           # the same as the power of the softmax, which underflows
+
+    # the same as the power of the softmax, which underflows
+    h = alpha * h
     score = (h @ table.T).gather(1, among) if own else h @ table[among].T
     out = barred(target[:, None])
     if had is not None:
@@ -157,59 +227,99 @@ def proposals(
         out = torch.where(more.all(1, keepdim=True), out, more)
     return score.masked_fill(out, float("-inf")).softmax(1)
 
+
 class _Draw(torch.autograd.Function):
     @staticmethod
     def forward(h, table, target, among, alpha, u, had, chunk):
         own = among.ndim == 2
-        out, size = [], chunk or max(16, (3_000_000 if h.device.type == "cpu" else 50_000_000) // (len(table) if own else len(among)))
+        out, size = (
+            [],
+            chunk
+            or max(
+                16,
+                (3_000_000 if h.device.type == "cpu" else 50_000_000) // (len(table) if own else len(among)),
+            ),
+        )
         for i in range(0, len(h), size):
             part = slice(i, i + size)
             choice = among[part] if own else among
-            cum = proposals(h[part], table, target[part], choice, alpha, None if had is None else had[part]).cumsum(1)
+            cum = proposals(
+                h[part], table, target[part], choice, alpha, None if had is None else had[part]
+            ).cumsum(1)
             total = cum[:, -1:]
             if torch.isnan(total).any():
-                if (choice == target[part, None]).all(1).any(): raise ValueError("a position's only candidate is its target: nothing is left to propose; give candidates of two items or more")
+                if (choice == target[part, None]).all(1).any():
+                    raise ValueError(
+                        "a position's only candidate is its target: nothing is left to propose; give"
+                        " candidates of two items or more"
+                    )
                 raise ValueError("some scores are not a number: a model that diverged cannot propose")
-            at = torch.searchsorted(cum, (u[part] * total).minimum(total.nextafter(torch.zeros_like(total))), right=True)    # below the total, which rounding might reach: always an item of some probability
+            # below the total, which rounding might reach: always an item of some probability
+            at = torch.searchsorted(
+                cum, (u[part] * total).minimum(total.nextafter(torch.zeros_like(total))), right=True
+            )
             out.append(choice.gather(1, at) if own else choice[at])
         return torch.cat(out) if out else target.new_zeros(0, u.shape[1])
+
     @staticmethod
-    def setup_context(ctx, inputs, output): ctx.mark_non_differentiable(output)
+    def setup_context(ctx, inputs, output):
+        ctx.mark_non_differentiable(output)
+
     @staticmethod
-    def backward(ctx, g): return (None,) * 8
+    def backward(ctx, g):
+        return (None,) * 8
+
     @staticmethod
-    def vmap(info, dims, *args): return one_by_one(_Draw.apply, info, dims, *args)
+    def vmap(info, dims, *args):
+        return one_by_one(_Draw.apply, info, dims, *args)
+
 
 def model_negatives(
-    h:Tensor, table:Tensor, target:Tensor, among:Tensor, alpha=1., # as for `proposals`
-    u=None,            # [M,k] numbers from [0,1), one for each negative to draw, with replacement; or a generator, for one each; None: that of torch
-    chunk:int|None=None, # positions at a time; default: as many as make some 12 MB of scores, 200 MB on a GPU
-    had:Tensor|None=None, # as for `proposals`
-)->Tensor:             # [M,k] items
+    h: Tensor,
+    table: Tensor,
+    target: Tensor,
+    among: Tensor,
+    alpha=1.0,  # as for `proposals`
+    # [M,k] numbers from [0,1), one for each negative to draw, with replacement; or a generator, for one each;
+    # None: that of torch
+    u=None,
+    chunk: (
+        int | None
+    ) = None,  # positions at a time; default: as many as make some 12 MB of scores, 200 MB on a GPU
+    had: Tensor | None = None,  # as for `proposals`
+) -> Tensor:  # [M,k] items
     """Negatives that the model proposes (GenNi). Without gradient.
 
-    Raises `ValueError` for a single candidate, for numbers `u` or a chunk that do not fit, and for scores that are not numbers."""
-    if chunk is not None and chunk < 1: raise ValueError(f"chunk={chunk}: one position at a time at least; None: as many as fit")
-    if not torch.is_tensor(u): u = torch.rand((len(h), 1), generator=u, device=h.device, dtype=h.dtype)
-    if len(u) != len(h): raise ValueError(f"{len(h)} hidden states, but numbers for {len(u)}: one row each")
-    if among.shape[-1] < 2: raise ValueError("one candidate only: nothing is left where it is the target")
+    Raises `ValueError` for a single candidate, for numbers `u` or a chunk that do not fit, and for scores
+    that are not numbers."""
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk={chunk}: one position at a time at least; None: as many as fit")
+    if not torch.is_tensor(u):
+        u = torch.rand((len(h), 1), generator=u, device=h.device, dtype=h.dtype)
+    if len(u) != len(h):
+        raise ValueError(f"{len(h)} hidden states, but numbers for {len(u)}: one row each")
+    if among.shape[-1] < 2:
+        raise ValueError("one candidate only: nothing is left where it is the target")
     return _Draw.apply(h, table, target, among, alpha, u, had, chunk)
 
 # %% ../nbs/06_samplers.ipynb #c029
 def growing_beta(
-    epoch:int,     # E
-    m:float=20.,   # epochs for a tenfold share: 20 reaches all items at epoch 60
-)->float:
+    epoch: int,  # E
+    m: float = 20.0,  # epochs for a tenfold share: 20 reaches all items at epoch 60
+) -> float:
     "GenNi's share of candidates (Eq. 7)."
-    return min(.001 * 10 ** (epoch / m), 1.)
+    return min(0.001 * 10 ** (epoch / m), 1.0)
+
 
 @torch.no_grad()
 def adjusted_alpha(
-    alpha:Tensor,     # scalar
-    loss:Tensor,      # of this batch
-    previous:Tensor,  # of the batch before; not a number: there was none, and nothing changes
-    step:float=.01,   # the paper gives no step; chosen
-    high:float=6.,    # the range that the paper explores
-)->Tensor:            # scalar, on the device: nothing waits for it
-    "GenNi's self-adjusting hardness: up by a step where the loss fell, down where it rose. Equal losses leave it as it is; by the letter of the paper, \"otherwise we decrease\", they would lower it."
-    return (alpha + step * (previous - loss).sign().nan_to_num(0.)).clamp(0., high)
+    alpha: Tensor,  # scalar
+    loss: Tensor,  # of this batch
+    previous: Tensor,  # of the batch before; not a number: there was none, and nothing changes
+    step: float = 0.01,  # the paper gives no step; chosen
+    high: float = 6.0,  # the range that the paper explores
+) -> Tensor:  # scalar, on the device: nothing waits for it
+    """GenNi's self-adjusting hardness: up by a step where the loss fell, down where it rose. Equal losses
+    leave it as it is; by the letter of the paper, "otherwise we decrease", they would lower it.
+    """
+    return (alpha + step * (previous - loss).sign().nan_to_num(0.0)).clamp(0.0, high)

@@ -6,7 +6,9 @@
 __all__ = ['Stack', 'fit_stacked', 'train_stacked', 'run_stacked']
 
 # %% ../nbs/15_stacked.ipynb #c002
-import inspect, re, time
+import inspect
+import re
+import time
 
 import torch
 from torch import nn
@@ -21,130 +23,245 @@ from .train import Best, Objective, Training, fast_cpu, go_on, plain_step, save_
 # %% ../nbs/15_stacked.ipynb #c005
 class _Loss(nn.Module):
     "An objective as a module whose call is one step's loss."
-    def __init__(self, objective:Objective): super().__init__(); self.objective = objective
-    def forward(self, rows, kept): # start, length, user; what `prepare` left
+
+    def __init__(self, objective: Objective):
+        super().__init__()
+        self.objective = objective
+
+    def forward(self, rows, kept):  # start, length, user; what `prepare` left
         o, batch = self.objective, Batch(self.like[torch.arange(0)])
         batch.rows.start, batch.rows.length, batch.rows.user = rows
         vars(batch).update(kept)
         terms = o.terms(batch)
         total, terms = o.total(terms), {n: t.detach() for n, t in terms.items()}
-        o.observe(terms)                                                # buffers, such as GenNi's alpha, change in place
+        # buffers, such as GenNi's alpha, change in place
+        o.observe(terms)
         return total, terms
 
-def _opened(batch:Batch): return (batch.rows.start, batch.rows.length, batch.rows.user), {k: v for k, v in vars(batch).items() if k not in ("rows", "_kept")}
+
+def _opened(batch: Batch):
+    return (batch.rows.start, batch.rows.length, batch.rows.user), {
+        k: v for k, v in vars(batch).items() if k not in ("rows", "_kept")
+    }
+
 
 class Stack:
-    """Trainings of one objective that differ in their parameters, buffers and generators alone: their seeds, or settings that are buffers, such as GenNi's `alpha`.
+    """Trainings of one objective that differ in their parameters, buffers and generators alone: their seeds,
+    or settings that are buffers, such as GenNi's `alpha`.
 
-    Raises `ValueError` for trainings that differ in more or are not equally far, for another step than `plain_step`, for a method that learns something in `on_epoch`, and, here or in the first step, for one that computes what cannot be computed for several models at once."""
-    def __init__(self, trainings:list[Training]):
+    Raises `ValueError` for trainings that differ in more or are not equally far, for another step than
+    `plain_step`, for a method that learns something in `on_epoch`, and, here or in the first step, for one
+    that computes what cannot be computed for several models at once."""
+
+    def __init__(self, trainings: list[Training]):
         first, o = trainings[0], trainings[0].objective
-        if any({**t.about, "seed": first.seed} != first.about or type(t.objective) is not type(o) or t.epoch != first.epoch for t in trainings): raise ValueError("these trainings differ in more than their seed: make them alike, and equally far")
-        if first.step is not plain_step: raise ValueError("only plain steps can be stacked: run the others in processes, `study(..., jobs=)`")
+        if any(
+            {**t.about, "seed": first.seed} != first.about
+            or type(t.objective) is not type(o)
+            or t.epoch != first.epoch
+            for t in trainings
+        ):
+            raise ValueError(
+                "these trainings differ in more than their seed: make them alike, and equally far"
+            )
+        if first.step is not plain_step:
+            raise ValueError(
+                "only plain steps can be stacked: run the others in processes, `study(..., jobs=)`"
+            )
         recurrent = [type(m).__name__ for m in o.modules() if isinstance(m, nn.RNNBase)]
-        if recurrent: raise ValueError(f"{type(o.encoder).__name__} holds PyTorch's {recurrent[0]}, which computes one model at a time, so its seeds cannot be stacked: run them in processes, `study(..., jobs=)`")
-        if type(o).on_epoch is not Objective.on_epoch: raise ValueError(f"{type(o).__name__} keeps what it learns outside of its parameters, in `on_epoch`: run the seeds in processes, `study(..., jobs=)`")
+        if recurrent:
+            raise ValueError(
+                f"{type(o.encoder).__name__} holds PyTorch's {recurrent[0]}, which computes one model at a"
+                " time, so its seeds cannot be stacked: run them in processes, `study(..., jobs=)`"
+            )
+        if type(o).on_epoch is not Objective.on_epoch:
+            raise ValueError(
+                f"{type(o).__name__} keeps what it learns outside of its parameters, in `on_epoch`: run the"
+                " seeds in processes, `study(..., jobs=)`"
+            )
         self.trainings, self.loss = trainings, _Loss(o)
         self.loss.like = first.rows
-        self.parameters, self.buffers = stack_module_state([_Loss(t.objective) for t in trainings])     # [K,...] each
-        self.opt = torch.optim.Adam(self.parameters.values(), **{k: first.opt.param_groups[0][k] for k in ("lr", "weight_decay")}, fused=True)
-        for name, p in self.parameters.items(): # where trainings go on, so do Adam's averages
-            if all(old := [t.opt.state.get(t.objective.get_parameter(name.removeprefix("objective."))) for t in trainings]): self.opt.state[p] = {k: x if k == "step" else torch.stack([s[k] for s in old]) for k, x in old[0].items()}
+        # [K,...] each
+        self.parameters, self.buffers = stack_module_state([_Loss(t.objective) for t in trainings])
+        self.opt = torch.optim.Adam(
+            self.parameters.values(),
+            **{k: first.opt.param_groups[0][k] for k in ("lr", "weight_decay")},
+            fused=True,
+        )
+        for name, p in self.parameters.items():  # where trainings go on, so do Adam's averages
+            if all(
+                old := [
+                    t.opt.state.get(t.objective.get_parameter(name.removeprefix("objective.")))
+                    for t in trainings
+                ]
+            ):
+                self.opt.state[p] = {
+                    k: x if k == "step" else torch.stack([s[k] for s in old]) for k, x in old[0].items()
+                }
 
-    def step(self, batches:list[Batch])->dict: # one prepared batch a training -> the terms, [K] each
+    def step(self, batches: list[Batch]) -> dict:  # one prepared batch a training -> the terms, [K] each
         parts, forms = zip(*(tree.tree_flatten(_opened(b)) for b in batches))
-        if any(f != forms[0] for f in forms): raise ValueError("the batches of these trainings do not hold the same things")
-        if any(len({x.shape for x in p}) > 1 for p in zip(*parts) if torch.is_tensor(p[0])): self._refuse("leaves tensors of another length on each seed's batch, as where each masks other positions")
+        if any(f != forms[0] for f in forms):
+            raise ValueError("the batches of these trainings do not hold the same things")
+        if any(len({x.shape for x in p}) > 1 for p in zip(*parts) if torch.is_tensor(p[0])):
+            self._refuse(
+                "leaves tensors of another length on each seed's batch, as where each masks other positions"
+            )
         stacked = [torch.stack(p) if torch.is_tensor(p[0]) else p[0] for p in zip(*parts)]
         which = [i for i, p in enumerate(stacked) if torch.is_tensor(p)]
-        def one(parameters, buffers, *tensors): # one model, as far as it can see
+
+        def one(parameters, buffers, *tensors):  # one model, as far as it can see
             parts = [*stacked]
-            for i, x in zip(which, tensors): parts[i] = x
+            for i, x in zip(which, tensors):
+                parts[i] = x
             return functional_call(self.loss, (parameters, buffers), tree.tree_unflatten(parts, forms[0]))
+
         self.opt.zero_grad()
-        try: total, terms = vmap(one, randomness="different")(self.parameters, self.buffers, *(stacked[i] for i in which))
+        try:
+            total, terms = vmap(one, randomness="different")(
+                self.parameters, self.buffers, *(stacked[i] for i in which)
+            )
         except RuntimeError as e:
-            if not re.search("vmap|batching rule|functorch", str(e), re.I): raise
+            if not re.search("vmap|batching rule|functorch", str(e), re.I):
+                raise
             self._refuse("computes what PyTorch cannot compute for several models at once", e)
-        total.sum().backward()                                                                          # each model has its own part of the sum
+        # each model has its own part of the sum
+        total.sum().backward()
         self.opt.step()
         return terms
 
-    def _refuse(self, why:str, cause=None):
-        raise ValueError(f"{type(self.loss.objective).__name__} {why}, so its seeds cannot be stacked: run them in processes, `study(..., jobs=)`") from cause
+    def _refuse(self, why: str, cause=None):
+        raise ValueError(
+            f"{type(self.loss.objective).__name__} {why}, so its seeds cannot be stacked: run them in"
+            " processes, `study(..., jobs=)`"
+        ) from cause
 
     @torch.no_grad()
     def hand_back(self):
-        "Put each model's values into its own objective, and Adam's averages into its own optimiser: each training is then as if it had been alone, and can be saved, or go on alone."
+        """Put each model's values into its own objective, and Adam's averages into its own optimiser: each
+        training is then as if it had been alone, and can be saved, or go on alone.
+        """
         for k, t in enumerate(self.trainings):
             own = dict(t.objective.state_dict(keep_vars=True))
             for name, x in {**self.parameters, **self.buffers}.items():
                 mine = own[name.removeprefix("objective.")]
                 mine.copy_(x[k])
-                if s := self.opt.state.get(x): t.opt.state[mine] = {n: v.clone() if n == "step" else v[k].clone() for n, v in s.items()}
+                if s := self.opt.state.get(x):
+                    t.opt.state[mine] = {n: v.clone() if n == "step" else v[k].clone() for n, v in s.items()}
 
 # %% ../nbs/15_stacked.ipynb #c006
 def fit_stacked(
-    trainings:list[Training],
-    epochs:int=200,
-):                              # yields, for each epoch, a list of rows as `fit` gives them, one a training. "seconds" are of all together
-    "Train all at once. After each epoch every objective has its own parameters. Raises `ValueError` as `Stack` does, and `FloatingPointError` once a loss is no longer finite."
+    trainings: list[Training],
+    epochs: int = 200,
+    # yields, for each epoch, a list of rows as `fit` gives them, one a training. "seconds" are of all
+    # together
+):
+    """Train all at once. After each epoch every objective has its own parameters. Raises `ValueError` as
+    `Stack` does, and `FloatingPointError` once a loss is no longer finite.
+    """
     stack, n, t = Stack(trainings), len(trainings[0].rows), trainings[0]
     for epoch in range(t.epoch + 1, epochs + 1):
         began, sums = time.perf_counter(), {}
-        for x in trainings: x.epoch = x.objective.epoch = epoch; x.objective.train()
+        for x in trainings:
+            x.epoch = x.objective.epoch = epoch
+            x.objective.train()
         with fast_cpu(), rectangles():
             for batches in zip(*(x.rows.batches(x.batch_size, x.generator) for x in trainings)):
-                for name, v in stack.step([x.objective.prepare(b, x.generator) for x, b in zip(trainings, batches)]).items(): sums[name] = sums.get(name, 0) + v * len(batches[0])
+                for name, v in stack.step(
+                    [x.objective.prepare(b, x.generator) for x, b in zip(trainings, batches)]
+                ).items():
+                    sums[name] = sums.get(name, 0) + v * len(batches[0])
         stack.hand_back()
         means = {name: (v / n).tolist() for name, v in sums.items()}
         for name, v in means.items():
-            if bad := [k for k, x in enumerate(v) if not abs(x) < float("inf")]: raise FloatingPointError(f"epoch {epoch}: {name} of training {bad[0]} is {v[bad[0]]}. Start again with a smaller lr")
-        yield [{"epoch": epoch, "seconds": time.perf_counter() - began, **{name: v[k] for name, v in means.items()}} for k in range(len(trainings))]
+            if bad := [k for k, x in enumerate(v) if not abs(x) < float("inf")]:
+                raise FloatingPointError(
+                    f"epoch {epoch}: {name} of training {bad[0]} is {v[bad[0]]}. Start again with a"
+                    " smaller lr"
+                )
+        yield [
+            {
+                "epoch": epoch,
+                "seconds": time.perf_counter() - began,
+                **{name: v[k] for name, v in means.items()},
+            }
+            for k in range(len(trainings))
+        ]
+
 
 def train_stacked(
-    jobs:list[dict],               # what `_run` yields: arguments of `train`, one a training
-)->list[tuple[list[dict], Best]]:  # what `train` returns, one a training
-    """`train`, all at once, each with its own best epoch. A training that is over is computed along until the last one is, and no longer looked at.
+    jobs: list[dict],  # what `_run` yields: arguments of `train`, one a training
+) -> list[tuple[list[dict], Best]]:  # what `train` returns, one a training
+    """`train`, all at once, each with its own best epoch. A training that is over is computed along until the
+    last one is, and no longer looked at.
 
-    Each goes on from its own checkpoint. Where these are not equally far, since one of the seeds is new or the process was killed between two files, those behind are trained first, until they have caught up with the next."""
+    Each goes on from its own checkpoint. Where these are not equally far, since one of the seeds is new or
+    the process was killed between two files, those behind are trained first, until they have caught up with
+    the next."""
     epochs, patience, progress = (jobs[0][k] for k in ("epochs", "patience", "progress"))
     bests, histories = [Best(patience) for _ in jobs], [[] for _ in jobs]
     for j, best, history in zip(jobs, bests, histories):
         history += go_on(j["checkpoint"], j["training"], best)
         best.patience = patience
     all_jobs, epoch_of = [*zip(jobs, bests, histories)], lambda job: job[0]["training"].epoch
-    with tqdm(total=epochs, initial=min(map(epoch_of, all_jobs)), desc=f"{len(jobs)} x {jobs[0]['label']}", disable=not progress, leave=False) as bar:
+    with tqdm(
+        total=epochs,
+        initial=min(map(epoch_of, all_jobs)),
+        desc=f"{len(jobs)} x {jobs[0]['label']}",
+        disable=not progress,
+        leave=False,
+    ) as bar:
         while there := {epoch_of(job) for job in all_jobs if not job[1].over and epoch_of(job) < epochs}:
-            part = [job for job in all_jobs if epoch_of(job) == min(there)]                     # of trainings that have not been parted: all
-            for rows in fit_stacked([j["training"] for j, _, _ in part], min(there - {min(there)}, default=epochs)):
+            # of trainings that have not been parted: all
+            part = [job for job in all_jobs if epoch_of(job) == min(there)]
+            for rows in fit_stacked(
+                [j["training"] for j, _, _ in part], min(there - {min(there)}, default=epochs)
+            ):
                 for (j, best, history), row in zip(part, rows):
-                    if best.over: continue
+                    if best.over:
+                        continue
                     o, began = j["training"].objective, time.perf_counter()
-                    with torch.no_grad(), fast_cpu(): row["valid"] = float(j["validate"](o.eval()))
+                    with torch.no_grad(), fast_cpu():
+                        row["valid"] = float(j["validate"](o.eval()))
                     row["valid_seconds"] = time.perf_counter() - began
-                    best.update(row["valid"], row["epoch"], o); history.append(row)
-                for j, best, history in part: save_checkpoint(j["checkpoint"], j["training"], best, history)
-                bar.update(rows[0]["epoch"] - bar.n); bar.set_postfix(best=", ".join(f"{b.value:.4f}" for b in bests), refresh=False)
-                if all(best.over for _, best, _ in part): break
-    for j, best in zip(jobs, bests): j["training"].objective.load_state_dict(best.weights); j["training"].objective.eval()
+                    best.update(row["valid"], row["epoch"], o)
+                    history.append(row)
+                for j, best, history in part:
+                    save_checkpoint(j["checkpoint"], j["training"], best, history)
+                bar.update(rows[0]["epoch"] - bar.n)
+                bar.set_postfix(best=", ".join(f"{b.value:.4f}" for b in bests), refresh=False)
+                if all(best.over for _, best, _ in part):
+                    break
+    for j, best in zip(jobs, bests):
+        j["training"].objective.load_state_dict(best.weights)
+        j["training"].objective.eval()
     return list(zip(histories, bests))
 
 # %% ../nbs/15_stacked.ipynb #c016
 def run_stacked(
-    method, dataset="builtin",
+    method,
+    dataset="builtin",
     seeds=range(8),
-    **kw,                 # further arguments of `run`: all but `report`, `watch` and a step of another kind
-)->list[Run]:             # one a seed
-    "`run` of several seeds, trained at once. For a GPU; `study(..., jobs=)` is for a CPU. Raises `ValueError` for arguments that several seeds cannot have, and as `run` and `Stack` do."
-    if bad := {"seed", "watch", "report", "again"} & set(kw): raise ValueError(f"{', '.join(sorted(bad))} cannot be given to several seeds at once")
+    **kw,  # further arguments of `run`: all but `report`, `watch` and a step of another kind
+) -> list[Run]:  # one a seed
+    """`run` of several seeds, trained at once. For a GPU; `study(..., jobs=)` is for a CPU. Raises
+    `ValueError` for arguments that several seeds cannot have, and as `run` and `Stack` do.
+    """
+    if bad := {"seed", "watch", "report", "again"} & set(kw):
+        raise ValueError(f"{', '.join(sorted(bad))} cannot be given to several seeds at once")
     done, begun = {}, {}
     for seed in seeds:
-        given = inspect.signature(run).bind(method, dataset, seed, **kw); given.apply_defaults()
-        g = _run(**{k: v for k, v in given.arguments.items() if k != "settings"}, **given.arguments["settings"])
-        try: begun[seed] = g, next(g)
-        except StopIteration as e: done[seed] = e.value
+        given = inspect.signature(run).bind(method, dataset, seed, **kw)
+        given.apply_defaults()
+        g = _run(
+            **{k: v for k, v in given.arguments.items() if k != "settings"}, **given.arguments["settings"]
+        )
+        try:
+            begun[seed] = g, next(g)
+        except StopIteration as e:
+            done[seed] = e.value
     if begun:
         jobs = [job for _, job in begun.values()]
-        for (seed, (g, _)), result in zip(begun.items(), train_stacked(jobs)): done[seed] = told(g, (*result, {"stacked": len(jobs)}))
+        for (seed, (g, _)), result in zip(begun.items(), train_stacked(jobs)):
+            done[seed] = told(g, (*result, {"stacked": len(jobs)}))
     return [done[s] for s in seeds]

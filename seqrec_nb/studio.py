@@ -6,7 +6,13 @@
 __all__ = ['COLOURS', 'choices', 'knobs', 'changed', 'work', 'course', 'Session', 'curves', 'draw', 'studio']
 
 # %% ../nbs/61_studio.ipynb #c002
-import contextlib, html, inspect, json, os, tempfile, threading
+import contextlib
+import html
+import inspect
+import json
+import os
+import tempfile
+import threading
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -14,214 +20,410 @@ import torch
 
 from .data import at_hand
 from .models.sasrec import SASREC
-from .runs import Run, load_run, run
+from .runs import load_run, run
 from .systems import systems
 from .widgets import picture
 
 # %% ../nbs/61_studio.ipynb #c005
-def choices(dataset:str)->dict[str, dict]: # name -> arguments of `run`
+def choices(dataset: str) -> dict[str, dict]:  # name -> arguments of `run`
     "The systems that a single run trains, with their settings for a dataset."
     calls = systems(dataset if dataset == "builtin" or dataset in SASREC else "beauty")
-    return {n: call | {"dataset": dataset} for n, (call, _) in calls.items() if "start" not in call and "dim" in inspect.signature(call["method"]).parameters}
+    return {
+        n: call | {"dataset": dataset}
+        for n, (call, _) in calls.items()
+        if "start" not in call and "dim" in inspect.signature(call["method"]).parameters
+    }
 
 # %% ../nbs/61_studio.ipynb #c009
-def knobs(call:dict)->dict: # setting -> the value it has in this call
+def knobs(call: dict) -> dict:  # setting -> the value it has in this call
     "The settings of a call that a control can show: the training's first, then the method's own."
-    default = lambda f: {n: p.default for n, p in inspect.signature(f).parameters.items() if type(p.default) in (bool, int, float, str)}
+
+    def default(f):
+        return {
+            n: p.default
+            for n, p in inspect.signature(f).parameters.items()
+            if type(p.default) in (bool, int, float, str)
+        }
+
     training, own = default(run), default(call["method"])
-    defaults = {n: training[n] for n in ("seed", "epochs", "patience", "batch_size", "lr", "weight_decay")} | {n: d for n, d in own.items() if n != "max_len"}
+    defaults = {
+        n: training[n] for n in ("seed", "epochs", "patience", "batch_size", "lr", "weight_decay")
+    } | {n: d for n, d in own.items() if n != "max_len"}
     return {n: type(d)(call.get(n, d)) for n, d in defaults.items()}
 
-def changed(call:dict, values:dict)->dict: # arguments of `run`
+
+def changed(call: dict, values: dict) -> dict:  # arguments of `run`
     "A call with the values of its controls; what was left alone stays as it was."
     return call | {n: v for n, v in values.items() if v != knobs(call)[n]}
 
 # %% ../nbs/61_studio.ipynb #c013
 def work(
-    call:dict,     # arguments of `run`
-    threads:int,
-    orders,        # a pipe's end: b"wait" and b"go" come in
-    reports,       # a pipe's end: JSON goes out
-    log,           # the file that everything printed goes to
+    call: dict,  # arguments of `run`
+    threads: int,
+    orders,  # a pipe's end: b"wait" and b"go" come in
+    reports,  # a pipe's end: JSON goes out
+    log,  # the file that everything printed goes to
 ):
     "The other side: do the run, and tell of each epoch."
     with open(log, "wb") as f:
         os.dup2(f.fileno(), 1)
         os.dup2(f.fileno(), 2)
-    def tell(**what): reports.send_bytes(json.dumps(what).encode())
+
+    def tell(**what):
+        reports.send_bytes(json.dumps(what).encode())
+
     go, known = threading.Event(), 0
+
     def listen():
         with contextlib.suppress(EOFError, OSError):
-            while True: go.set() if orders.recv_bytes() == b"go" else go.clear()
-        os._exit(1)                                           # nobody is there any more
+            while True:
+                go.set() if orders.recv_bytes() == b"go" else go.clear()
+        os._exit(1)  # nobody is there any more
+
     def report(rows):
         nonlocal known
-        tell(rows=rows[known:]); known = len(rows)
-        if not go.is_set(): tell(paused=True); go.wait()
+        tell(rows=rows[known:])
+        known = len(rows)
+        if not go.is_set():
+            tell(paused=True)
+            go.wait()
+
     try:
-        go.set(); threading.Thread(target=listen, daemon=True).start()
-        torch.set_num_threads(threads)                        # sums are rounded by thread: as many as the notebook would use
+        go.set()
+        threading.Thread(target=listen, daemon=True).start()
+        # sums are rounded by thread: as many as the notebook would use
+        torch.set_num_threads(threads)
         tell(stored=str(run(**call, report=report, progress=False).path))
-    except Exception as e: tell(failed=f"{type(e).__name__}: {e}")
+    except Exception as e:
+        tell(failed=f"{type(e).__name__}: {e}")
 
 # %% ../nbs/61_studio.ipynb #c015
-def course(rows:list[dict])->dict: # "epoch" [E]; "terms": name -> [E]; "valid" [E]; "best": the number of the best row, None without rows
+# "epoch" [E]; "terms": name -> [E]; "valid" [E]; "best": the number of the best row, None without rows
+def course(rows: list[dict]) -> dict:
     "What is drawn of a training: its loss terms, its validation figure, and the epoch that is kept."
     names = [k for k in rows[0] if k not in ("epoch", "seconds", "valid", "valid_seconds")] if rows else []
     valid = [r["valid"] for r in rows]
-    return {"epoch": [r["epoch"] for r in rows], "terms": {k: [r.get(k) for r in rows] for k in names}, "valid": valid, "best": valid.index(max(valid)) if rows else None}
+    return {
+        "epoch": [r["epoch"] for r in rows],
+        "terms": {k: [r.get(k) for r in rows] for k in names},
+        "valid": valid,
+        "best": valid.index(max(valid)) if rows else None,
+    }
+
 
 class Session:
     "One training at a time in a process of its own, and all that is known of it."
-    def __init__(self,
-        on_change=lambda: None,    # called after each change, mostly from another thread
-    ):
+
+    def __init__(self, on_change=lambda: None):  # called after each change, mostly from another thread
         self.on_change, self.changed, self.state = on_change, threading.Condition(), "idle"
         self._forget("", {})
 
     ALIVE = ("starting", "training", "pausing", "paused")
-    @property
-    def running(self)->bool: return self.state in self.ALIVE
 
-    def start(self,
-        call:dict,       # arguments of `run`, "method" among them
-        name:str="",     # what to call it; default: the method's name
+    @property
+    def running(self) -> bool:
+        return self.state in self.ALIVE
+
+    def start(
+        self,
+        call: dict,  # arguments of `run`, "method" among them
+        name: str = "",  # what to call it; default: the method's name
     ):
         "Begin, or go on where the same call was stopped. Raises `RuntimeError` while another training runs."
-        if self.running: raise RuntimeError(f"{self.name} is still being trained: stop it first, or wait until it is stored")
-        if call["method"].__module__ == "__main__": raise ValueError(f"{call['method'].__name__} is known to this notebook only: put it into a module, which the other process can import")
+        if self.running:
+            raise RuntimeError(
+                f"{self.name} is still being trained: stop it first, or wait until it is stored"
+            )
+        if call["method"].__module__ == "__main__":
+            raise ValueError(
+                f"{call['method'].__name__} is known to this notebook only: put it into a module, which the"
+                " other process can import"
+            )
         spawn = get_context("spawn")
         (orders, self.orders), (self.reports, reports) = spawn.Pipe(duplex=False), spawn.Pipe(duplex=False)
-        handle, log = tempfile.mkstemp(); os.close(handle)
-        from seqrec_nb.studio import work as there                             # the module's, which the other process can import
-        self.process = spawn.Process(target=there, args=(call, torch.get_num_threads(), orders, reports, log), daemon=True)
+        handle, log = tempfile.mkstemp()
+        os.close(handle)
+        from seqrec_nb.studio import work as there  # the module's, which the other process can import
+
+        self.process = spawn.Process(
+            target=there, args=(call, torch.get_num_threads(), orders, reports, log), daemon=True
+        )
         self.process.start()
-        orders.close(); reports.close()                                        # the other side's ends: when it ends, so do the pipes
+        # the other side's ends: when it ends, so do the pipes
+        orders.close()
+        reports.close()
         self._forget(name or call["method"].__name__, call)
         self._is("starting")
-        self.thread = threading.Thread(target=self._listen, args=(self.process, self.orders, self.reports, Path(log)), daemon=True); self.thread.start()
+        self.thread = threading.Thread(
+            target=self._listen, args=(self.process, self.orders, self.reports, Path(log)), daemon=True
+        )
+        self.thread.start()
 
     def pause(self):
         "Wait at the end of this epoch."
         self._need("starting", "training")
-        self._is("pausing"); self._send(b"wait")
+        self._is("pausing")
+        self._send(b"wait")
+
     def resume(self):
         self._need("pausing", "paused")
-        self._is("training"); self._send(b"go")
+        self._is("training")
+        self._send(b"go")
+
     def stop(self):
         "End it at once. The checkpoint of the last whole epoch stays."
         self._need(*self.ALIVE)
         self._is("stopped")
-        self.process.kill(); self.thread.join()
-    def wait(self, until, timeout:float=60): # seconds
+        self.process.kill()
+        self.thread.join()
+
+    def wait(self, until, timeout: float = 60):  # seconds
         "Block until `until(session)` is true. Raises `TimeoutError`."
         with self.changed:
-            if not self.changed.wait_for(lambda: until(self), timeout): raise TimeoutError(f"not after {timeout} s; {self.status}")
+            if not self.changed.wait_for(lambda: until(self), timeout):
+                raise TimeoutError(f"not after {timeout} s; {self.status}")
 
-    def _forget(self, name, call): self.name, self.call, self.rows, self.begun, self.run, self.problem = name, call, [], None, None, ""
+    def _forget(self, name, call):
+        self.name, self.call, self.rows, self.begun, self.run, self.problem = name, call, [], None, None, ""
+
     def _need(self, *states):
-        if self.state not in states: raise RuntimeError(f"it is {self.state} already" if self.running else "nothing is being trained")
-    def _is(self, state:str, after=None): # only after one of these states
+        if self.state not in states:
+            raise RuntimeError(f"it is {self.state} already" if self.running else "nothing is being trained")
+
+    def _is(self, state: str, after=None):  # only after one of these states
         with self.changed:
-            if after is None or self.state in after: self.state = state
+            if after is None or self.state in after:
+                self.state = state
             self.changed.notify_all()
         self.on_change()
-    def _send(self, what:bytes):
-        with contextlib.suppress(OSError): self.orders.send_bytes(what)                                    # it may just have ended: `_listen` will say so
+
+    def _send(self, what: bytes):
+        # it may just have ended: `_listen` will say so
+        with contextlib.suppress(OSError):
+            self.orders.send_bytes(what)
+
     def _listen(self, process, orders, reports, log):
         while True:
-            try: said = reports.recv_bytes()
-            except (EOFError, OSError): break                                                              # it has ended; killed, it may leave half a message
+            try:
+                said = reports.recv_bytes()
+            # it has ended; killed, it may leave half a message
+            except (EOFError, OSError):
+                break
             self._hear(**json.loads(said))
         process.join()
-        self.problem = self.problem or "; ".join([f"the process ended, with code {process.exitcode}", *log.read_text(errors="replace").strip().splitlines()[-1:]])
-        orders.close(); reports.close(); log.unlink(missing_ok=True)
-        self._is("stored") if self.run else self._is("failed", after=self.ALIVE)                          # last: now another may be started
+        self.problem = self.problem or "; ".join(
+            [
+                f"the process ended, with code {process.exitcode}",
+                *log.read_text(errors="replace").strip().splitlines()[-1:],
+            ]
+        )
+        orders.close()
+        reports.close()
+        log.unlink(missing_ok=True)
+        # last: now another may be started
+        self._is("stored") if self.run else self._is("failed", after=self.ALIVE)
+
     def _hear(self, rows=(), paused=False, stored="", failed=""):
         self.rows, self.problem = self.rows + list(rows), failed
-        if self.begun is None: self.begun = len(self.rows)                    # epochs of an earlier start
-        if stored: self.run = load_run(stored)
-        elif paused: self._is("paused", after=("pausing",))
-        elif not failed: self._is("training", after=("starting",))
+        if self.begun is None:
+            self.begun = len(self.rows)  # epochs of an earlier start
+        if stored:
+            self.run = load_run(stored)
+        elif paused:
+            self._is("paused", after=("pausing",))
+        elif not failed:
+            self._is("training", after=("starting",))
 
     @property
-    def status(self)->str:
+    def status(self) -> str:
         "Where it stands, in a sentence."
-        c, n, kind, short = course(self.rows), len(self.rows), self.call.get("select", "NDCG@20"), lambda v: f"{v:.4f}".lstrip("0")
-        at = f"epoch {n} of {self.call.get('epochs', inspect.signature(run).parameters['epochs'].default)}" + (f", validation {kind} {short(c['valid'][-1])}, best {short(c['valid'][c['best']])} at {c['epoch'][c['best']]}" if n else "")
+        c, n, kind, short = (
+            course(self.rows),
+            len(self.rows),
+            self.call.get("select", "NDCG@20"),
+            lambda v: f"{v:.4f}".lstrip("0"),
+        )
+        at = (
+            f"epoch {n} of {self.call.get('epochs', inspect.signature(run).parameters['epochs'].default)}"
+            + (
+                f", validation {kind} {short(c['valid'][-1])}, best {short(c['valid'][c['best']])} at"
+                f" {c['epoch'][c['best']]}"
+                if n
+                else ""
+            )
+        )
         again = "; started again with the same settings, it goes on from there"
         went_on = f" (went on from epoch {self.begun})" if self.begun else ""
         if self.state == "stored":
-            figures = f"best epoch {self.run.about['best']['epoch']} of {len(self.run.about['history'])}, test NDCG@10 {short(self.run.metrics((10,))['NDCG@10'])}"
-            return f"{self.name}: {'stored' if n else 'was stored before, nothing had to be trained:'} {self.run.path.stem}, {figures}"
-        return {"idle": "nothing has been started yet", "starting": f"{self.name}: starting", "training": f"{self.name}: {at}{went_on}", "pausing": f"{self.name}: {at}; will pause at the end of this epoch",
-                "paused": f"{self.name}: paused after {at}", "stopped": f"{self.name}: stopped after {at}{again}", "failed": f"{self.name}: failed. {self.problem}"}[self.state]
+            figures = (
+                f"best epoch {self.run.about['best']['epoch']} of {len(self.run.about['history'])}, test"
+                f" NDCG@10 {short(self.run.metrics((10,))['NDCG@10'])}"
+            )
+            return (
+                f"{self.name}: {'stored' if n else 'was stored before, nothing had to be trained:'}"
+                f" {self.run.path.stem}, {figures}"
+            )
+        return {
+            "idle": "nothing has been started yet",
+            "starting": f"{self.name}: starting",
+            "training": f"{self.name}: {at}{went_on}",
+            "pausing": f"{self.name}: {at}; will pause at the end of this epoch",
+            "paused": f"{self.name}: paused after {at}",
+            "stopped": f"{self.name}: stopped after {at}{again}",
+            "failed": f"{self.name}: failed. {self.problem}",
+        }[self.state]
 
 # %% ../nbs/61_studio.ipynb #c028
-COLOURS = "#0072B2 #E69F00 #009E73 #CC79A7 #56B4E9 #D55E00 #F0E442 #000000".split()      # Okabe and Ito: told apart by everybody
+# Okabe and Ito: told apart by everybody
+COLOURS = "#0072B2 #E69F00 #009E73 #CC79A7 #56B4E9 #D55E00 #F0E442 #000000".split()
 
 # %% ../nbs/61_studio.ipynb #c032
 def curves():
     "Two empty panels, which `draw` fills."
     from plotly.subplots import make_subplots
+
     fig = make_subplots(1, 2, subplot_titles=("loss terms", "validation"))
-    fig.add_scatter(mode="lines+markers", name="validation", line_color=COLOURS[0], showlegend=False, row=1, col=2)
-    fig.add_scatter(mode="markers", name="best epoch", marker=dict(symbol="star", size=14, color=COLOURS[5]), row=1, col=2)
+    fig.add_scatter(
+        mode="lines+markers", name="validation", line_color=COLOURS[0], showlegend=False, row=1, col=2
+    )
+    fig.add_scatter(
+        mode="markers", name="best epoch", marker=dict(symbol="star", size=14, color=COLOURS[5]), row=1, col=2
+    )
     fig.update_xaxes(title_text="epoch")
-    return fig.update_layout(template="plotly_white", width=900, height=320, margin=dict(l=50, r=10, t=30, b=40), legend_orientation="h", legend_y=-.25)
+    return fig.update_layout(
+        template="plotly_white",
+        width=900,
+        height=320,
+        margin=dict(l=50, r=10, t=30, b=40),
+        legend_orientation="h",
+        legend_y=-0.25,
+    )
+
 
 def draw(
-    fig,               # of `curves`
-    rows:list[dict],   # one for each epoch, as `train` makes them
+    fig,  # of `curves`
+    rows: list[dict],  # one for each epoch, as `train` makes them
 ):
     "The course of a training, put into the figure where it is."
     c = course(rows)
-    if rows and [t.name for t in fig.data[2:]] != list(c["terms"]):           # another system
+    if rows and [t.name for t in fig.data[2:]] != list(c["terms"]):  # another system
         fig.data = fig.data[:2]
-        for (name, y), colour in zip(c["terms"].items(), COLOURS * 2): fig.add_scatter(mode="lines", name=name, line_color=colour, row=1, col=1)
+        for (name, _y), colour in zip(c["terms"].items(), COLOURS * 2):
+            fig.add_scatter(mode="lines", name=name, line_color=colour, row=1, col=1)
     with fig.batch_update():
         fig.data[0].x, fig.data[0].y = c["epoch"], c["valid"]
-        fig.data[1].x, fig.data[1].y = ([c["epoch"][c["best"]]], [c["valid"][c["best"]]]) if rows else ([], [])
-        for t in fig.data[2:]: t.x, t.y = c["epoch"], c["terms"].get(t.name, [])
+        fig.data[1].x, fig.data[1].y = (
+            ([c["epoch"][c["best"]]], [c["valid"][c["best"]]]) if rows else ([], [])
+        )
+        for t in fig.data[2:]:
+            t.x, t.y = c["epoch"], c["terms"].get(t.name, [])
+
 
 def studio(
-    folder=None,      # where runs are stored; default: where `run` stores them
-):                    # an ipywidgets box, with its `session`
-    "Choose data, system and settings; start, pause, resume and stop; see the losses and the validation figure come."
+    folder=None,  # where runs are stored; default: where `run` stores them
+):  # an ipywidgets box, with its `session`
+    """Choose data, system and settings; start, pause, resume and stop; see the losses and the validation
+    figure come.
+    """
     import ipywidgets as W
+
     session, fig, lock, fields = Session(), curves(), threading.RLock(), {}
     shown = picture(fig)
-    row, wide = W.Layout(flex_flow="row wrap", max_width="1000px"), dict(style={"description_width": "11em"}, layout=W.Layout(width="19em"))
-    data, system = W.Dropdown(description="data", options=at_hand(), **wide), W.Dropdown(description="system", **wide | {"layout": W.Layout(width="24em")})
+    row, wide = (
+        W.Layout(flex_flow="row wrap", max_width="1000px"),
+        dict(style={"description_width": "11em"}, layout=W.Layout(width="19em")),
+    )
+    data, system = (
+        W.Dropdown(description="data", options=at_hand(), **wide),
+        W.Dropdown(description="system", **wide | {"layout": W.Layout(width="24em")}),
+    )
     training, own, line = W.Box(layout=row), W.Box(layout=row), W.HTML()
-    line.add_class("seqrec-status"); line.add_class("seqrec-status-studio")
-    def call(): return choices(data.value)[system.value] | ({"folder": folder} if folder else {})
-    refused = []                                                              # what the last press was answered, if it could not be done
+    line.add_class("seqrec-status")
+    line.add_class("seqrec-status-studio")
+
+    def call():
+        return choices(data.value)[system.value] | ({"folder": folder} if folder else {})
+
+    # what the last press was answered, if it could not be done
+    refused = []
+
     def update():
         with lock:
             line.value = f'<span role="status">{html.escape(". ".join([session.status, *refused]))}</span>'
-            draw(fig, session.rows); shown.text.value = fig.to_json()
-    def control(name, v): return {bool: W.Checkbox, int: W.IntText, float: W.FloatText, str: W.Text}[type(v)](v, description=name, **wide | ({"indent": False} if type(v) is bool else {}))
+            draw(fig, session.rows)
+            shown.text.value = fig.to_json()
+
+    def control(name, v):
+        return {bool: W.Checkbox, int: W.IntText, float: W.FloatText, str: W.Text}[type(v)](
+            v, description=name, **wide | ({"indent": False} if type(v) is bool else {})
+        )
+
     def show_settings(*_):
-        fields.clear(); fields.update({n: control(n, v) for n, v in knobs(call()).items()})
+        fields.clear()
+        fields.update({n: control(n, v) for n, v in knobs(call()).items()})
         mine = inspect.signature(call()["method"]).parameters
-        training.children, own.children = [w for n, w in fields.items() if n not in mine], [w for n, w in fields.items() if n in mine]
+        training.children, own.children = (
+            [w for n, w in fields.items() if n not in mine],
+            [w for n, w in fields.items() if n in mine],
+        )
+
     def show_systems(*_):
         kept, names = system.value, list(choices(data.value))
         system.options, system.value = names, kept if kept in names else "SASRec, CE"
         show_settings()
+
     def press(name, do):
         def pressed(_):
             refused.clear()
-            try: do()
-            except (RuntimeError, ValueError) as e: refused.append(f"{name}: {e}"); update()
-        b = W.Button(description=name); b.on_click(pressed); return b
-    buttons = [press("Start", lambda: session.start(changed(call(), {n: w.value for n, w in fields.items()}), system.value)), press("Pause", session.pause), press("Resume", session.resume), press("Stop", session.stop)]
-    def too_far(): fields["lr"].value, fields["epochs"].value = 1., 10          # steps so long that nothing is learned
-    buttons.append(press("Break it", too_far)); buttons[-1].button_style, buttons[-1].tooltip = "warning", "lr 1, epochs 10: then press Start"
-    show_systems(); data.observe(show_systems, "value"); system.observe(show_settings, "value")
-    def heard(): refused.clear(); update()                                    # what a press was answered holds until something happens
-    session.on_change = heard; update()
-    box = W.VBox([W.Box([data, system], layout=row), training, W.HTML("<b>the method's own</b>"), own, W.HBox(buttons), line, shown])
-    box.add_class("seqrec-playground"); box.add_class("seqrec-studio"); box.session = session
+            try:
+                do()
+            except (RuntimeError, ValueError) as e:
+                refused.append(f"{name}: {e}")
+                update()
+
+        b = W.Button(description=name)
+        b.on_click(pressed)
+        return b
+
+    buttons = [
+        press(
+            "Start",
+            lambda: session.start(changed(call(), {n: w.value for n, w in fields.items()}), system.value),
+        ),
+        press("Pause", session.pause),
+        press("Resume", session.resume),
+        press("Stop", session.stop),
+    ]
+
+    # steps so long that nothing is learned
+    def too_far():
+        fields["lr"].value, fields["epochs"].value = 1.0, 10
+
+    buttons.append(press("Break it", too_far))
+    buttons[-1].button_style, buttons[-1].tooltip = "warning", "lr 1, epochs 10: then press Start"
+    show_systems()
+    data.observe(show_systems, "value")
+    system.observe(show_settings, "value")
+
+    # what a press was answered holds until something happens
+    def heard():
+        refused.clear()
+        update()
+
+    session.on_change = heard
+    update()
+    box = W.VBox(
+        [
+            W.Box([data, system], layout=row),
+            training,
+            W.HTML("<b>the method's own</b>"),
+            own,
+            W.HBox(buttons),
+            line,
+            shown,
+        ]
+    )
+    box.add_class("seqrec-playground")
+    box.add_class("seqrec-studio")
+    box.session = session
     return box

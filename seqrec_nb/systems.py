@@ -15,19 +15,32 @@ from .models.sasrec import SASREC, sasrec
 from .models.sparseennet import SPARSEENNET, sparseennet
 
 # %% ../nbs/50_compare.ipynb #c005
-def papers(dataset:str)->dict[str, tuple[dict, str|None]]: # name -> (arguments of `run`, the model's name in `reported`)
-    "The five papers' systems, with their settings for a dataset; for the built-in one Beauty's, made `smaller`. SparseEnNet has none for Sports."
-    if dataset == "builtin": return {n: (smaller(call), None) for n, (call, _) in papers("beauty").items()}
-    if dataset not in GENNI: raise ValueError(f"no settings are published for {dataset!r}, there are some for {', '.join(GENNI)}; for data of your own begin with papers('builtin')")
+# name -> (arguments of `run`, the model's name in `reported`)
+def papers(dataset: str) -> dict[str, tuple[dict, str | None]]:
+    """The five papers' systems, with their settings for a dataset; for the built-in one Beauty's, made
+    `smaller`. SparseEnNet has none for Sports.
+    """
+    if dataset == "builtin":
+        return {n: (smaller(call), None) for n, (call, _) in papers("beauty").items()}
+    if dataset not in GENNI:
+        raise ValueError(
+            f"no settings are published for {dataset!r}, there are some for {', '.join(GENNI)}; for data of"
+            " your own begin with papers('builtin')"
+        )
     calls = {
         "GenNi": (dict(method=genni, **GENNI[dataset]), "GenNi_SA"),
         "ATSRec": (dict(method=sasrec, loss="bce", **SASREC[dataset], **ATSREC[dataset]), "ATSRec"),
         "S4Rec": (dict(method=s4rec, **S4REC.get(dataset, {})), "S4Rec") if dataset in S4REC else None,
-        "SparseEnNet": (dict(method=sparseennet, **SPARSEENNET[dataset]), "SparseEnNet") if dataset in SPARSEENNET else None,
+        "SparseEnNet": (
+            (dict(method=sparseennet, **SPARSEENNET[dataset]), "SparseEnNet")
+            if dataset in SPARSEENNET
+            else None
+        ),
         "FENRec": (dict(method=fenrec, **FENREC[dataset]), "FENRec"),
     }
     return {n: c for n, c in calls.items() if c}
 
-def systems(dataset:str)->dict[str, tuple[dict, str|None]]: # as `papers`
+
+def systems(dataset: str) -> dict[str, tuple[dict, str | None]]:  # as `papers`
     "Every system: the baselines, the controls where settings are published, then the papers."
     return baselines(dataset) | ({} if dataset == "builtin" else controls(dataset)) | papers(dataset)

@@ -7,7 +7,13 @@ __all__ = ['Objective', 'NextItem', 'plain_step', 'adversarial_step', 'fast_cpu'
            'save_tensors', 'load_tensors', 'save_checkpoint', 'load_checkpoint', 'go_on', 'train']
 
 # %% ../nbs/10_train.ipynb #c002
-import contextlib, ctypes, json, math, re, sys, time
+import contextlib
+import ctypes
+import json
+import math
+import re
+import sys
+import time
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -24,82 +30,147 @@ from .losses import cross_entropy
 # %% ../nbs/10_train.ipynb #c005
 class Objective(nn.Module):
     "What is to be learned: an encoder, named terms, and a weight for each. A method overrides what it needs."
-    spare_held_out = False   # set before `setup`: negatives are never a user's held-out items, the authors' habit
-    def __init__(self,
-        encoder:nn.Module,
-        weights:dict|None=None, # term -> number, or a function epoch -> number; a term that is not named counts once
+
+    # set before `setup`: negatives are never a user's held-out items, the authors' habit
+    spare_held_out = False
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        # term -> number, or a function epoch -> number; a term that is not named counts once
+        weights: dict | None = None,
     ):
         super().__init__()
         self.encoder, self.weights, self.epoch = encoder, dict(weights or {}), 0
         check_number(0, **{f"weight of {n}": w for n, w in self.weights.items() if not callable(w)})
 
-    def __setattr__(self, name:str, value): # one place for the settings of all methods
+    def __setattr__(self, name: str, value):  # one place for the settings of all methods
         "Raises `ValueError` for a setting that is not a number."
-        if isinstance(value, float) and math.isnan(value): raise ValueError(f"{name}={value}: a setting is a number, and this is none; give one")
+        if isinstance(value, float) and math.isnan(value):
+            raise ValueError(f"{name}={value}: a setting is a number, and this is none; give one")
         super().__setattr__(name, value)
 
-    def setup(self, rows:Rows): "Whatever must be known from all training rows, once, before training."
-    def prepare(self, batch:Batch, generator:torch.Generator|None=None)->Batch:
+    def setup(self, rows: Rows):
+        "Whatever must be known from all training rows, once, before training."
+
+    def prepare(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
         "Choices without gradient, made once per batch and kept with it."
         return batch
-    def terms(self, batch:Batch)->dict[str, Tensor]: raise NotImplementedError(f"{type(self).__name__} says nothing of what it learns: define terms(batch) -> {{name: scalar}}")
-    def on_epoch(self, epoch:int, rows:Rows): "Refresh what is not learned by gradient. Epochs count from 1."
-    def observe(self, terms:dict[str, Tensor]): "Feedback from the detached terms of a step."
-    def score(self, batch:Batch)->Tensor: # [B,N+1], column 0 is padding
-        "Score of every item as the next one: the last hidden state times the item table. A new tensor: ranking writes into it."
-        return self.encoder(batch.items, batch.layout, at=batch.layout.last) @ self.encoder.table()[:batch.rows.ds.n_items + 1].T
 
-    def weight(self, term:str)->float:
+    def terms(self, batch: Batch) -> dict[str, Tensor]:
+        raise NotImplementedError(
+            f"{type(self).__name__} says nothing of what it learns: define terms(batch) -> {{name: scalar}}"
+        )
+
+    def on_epoch(self, epoch: int, rows: Rows):
+        "Refresh what is not learned by gradient. Epochs count from 1."
+
+    def observe(self, terms: dict[str, Tensor]):
+        "Feedback from the detached terms of a step."
+
+    def score(self, batch: Batch) -> Tensor:  # [B,N+1], column 0 is padding
+        """Score of every item as the next one: the last hidden state times the item table. A new tensor:
+        ranking writes into it.
+        """
+        return (
+            self.encoder(batch.items, batch.layout, at=batch.layout.last)
+            @ self.encoder.table()[: batch.rows.ds.n_items + 1].T
+        )
+
+    def weight(self, term: str) -> float:
         "How much a term counts in this epoch. Raises `ValueError` for a weight below 0."
-        w = self.weights.get(term, 1.)
+        w = self.weights.get(term, 1.0)
         w = w(self.epoch) if callable(w) else w
-        if not w >= 0: raise ValueError(f"the weight of {term} is {w}: 0 or more. To work against a term, reverse its gradient (seqrec_nb.adversary)")
+        if not w >= 0:
+            raise ValueError(
+                f"the weight of {term} is {w}: 0 or more. To work against a term, reverse its gradient"
+                " (seqrec_nb.adversary)"
+            )
         return w
-    def total(self, terms:dict[str, Tensor])->Tensor:
-        "The weighted sum that is minimised. Raises `TypeError` for terms that are no named scalars, `KeyError` for a weight whose term does not exist, and `ValueError` for one below 0 and where all are 0."
-        if not isinstance(terms, dict): raise TypeError(f"{type(self).__name__}.terms gave a {type(terms).__name__}: a dictionary, {{name: scalar tensor}}")
-        if wrong := [f"{n} is {f'of shape {list(t.shape)}' if torch.is_tensor(t) else f'a {type(t).__name__}'}" for n, t in terms.items() if not torch.is_tensor(t) or t.numel() != 1]: raise TypeError(f"{type(self).__name__}.terms: {', '.join(wrong)}; each term is a tensor of one number")
-        if stray := set(self.weights) - set(terms): raise KeyError(f"weights name {', '.join(sorted(stray))}, but the terms are {', '.join(terms)}")
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        """The weighted sum that is minimised. Raises `TypeError` for terms that are no named scalars,
+        `KeyError` for a weight whose term does not exist, and `ValueError` for one below 0 and where all are
+        0.
+        """
+        if not isinstance(terms, dict):
+            raise TypeError(
+                f"{type(self).__name__}.terms gave a {type(terms).__name__}: a dictionary, {{name: scalar"
+                " tensor}"
+            )
+        if wrong := [
+            f"{n} is {f'of shape {list(t.shape)}' if torch.is_tensor(t) else f'a {type(t).__name__}'}"
+            for n, t in terms.items()
+            if not torch.is_tensor(t) or t.numel() != 1
+        ]:
+            raise TypeError(
+                f"{type(self).__name__}.terms: {', '.join(wrong)}; each term is a tensor of one number"
+            )
+        if stray := set(self.weights) - set(terms):
+            raise KeyError(f"weights name {', '.join(sorted(stray))}, but the terms are {', '.join(terms)}")
         used = [self.weight(n) * t for n, t in terms.items() if self.weight(n) != 0]
-        if not used: raise ValueError(f"every term ({', '.join(terms)}) has weight 0: there is nothing to learn")
+        if not used:
+            raise ValueError(f"every term ({', '.join(terms)}) has weight 0: there is nothing to learn")
         return sum(used)
 
 # %% ../nbs/10_train.ipynb #c007
 class NextItem(Objective):
     "Predict the item after each position."
-    def __init__(self,
-        encoder:nn.Module,
-        loss=cross_entropy,  # (h [M,D], table [V,D], target [M], negative) -> scalar, such as `bce` or `cross_entropy`
-        sampler=None,        # dataset -> (user [M], k, generator) -> [M,k], such as `UniformNegatives`; None where the loss needs none
-        k:int=1,             # negatives a position
-        weights:dict|None=None,
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        # (h [M,D], table [V,D], target [M], negative) -> scalar, such as `bce` or `cross_entropy`
+        loss=cross_entropy,
+        # dataset -> (user [M], k, generator) -> [M,k], such as `UniformNegatives`; None where the loss needs
+        # none
+        sampler=None,
+        k: int = 1,  # negatives a position
+        weights: dict | None = None,
     ):
         super().__init__(encoder, weights)
         check_whole(k=k)
         self.loss, self.make_sampler, self.k, self.sampler = loss, sampler, k, None
 
     def setup(self, rows):
-        "Make the sampler. Raises `ValueError` for rows with a target at every position where the encoder has a filter, which would read the answers."
-        if rows.every and getattr(self.encoder, "filtered", False): raise ValueError("this encoder has a filter, which reads the whole row, and these rows have a target at every position: it would read the answers. rows=prefix_rows")
+        """Make the sampler. Raises `ValueError` for rows with a target at every position where the encoder
+        has a filter, which would read the answers.
+        """
+        if rows.every and getattr(self.encoder, "filtered", False):
+            raise ValueError(
+                "this encoder has a filter, which reads the whole row, and these rows have a target at every"
+                " position: it would read the answers. rows=prefix_rows"
+            )
         habit = {"spare_held_out": True} if self.spare_held_out else {}
         self.sampler = self.make_sampler and self.make_sampler(rows.ds, **habit)
+
     def prepare(self, batch, generator=None):
-        if self.sampler: batch.negative = self.sampler(batch.target_user, self.k, generator)
+        if self.sampler:
+            batch.negative = self.sampler(batch.target_user, self.k, generator)
         return batch
-    def hidden(self, batch:Batch)->Tensor: # [M,D], or [B,D] where only the last position has a target
+
+    def hidden(self, batch: Batch) -> Tensor:  # [M,D], or [B,D] where only the last position has a target
         "The hidden states at the positions that have a target."
         return self.encoder(batch.items, batch.layout, at=batch.at)
-    def next_item(self, h:Tensor, batch:Batch)->Tensor: # as `hidden` gives them -> scalar
+
+    def next_item(self, h: Tensor, batch: Batch) -> Tensor:  # as `hidden` gives them -> scalar
         negative = getattr(batch, "negative", None)
-        try: return self.loss(h, self.encoder.table(), batch.target, negative)
+        try:
+            return self.loss(h, self.encoder.table(), batch.target, negative)
         except AttributeError as e:
-            if negative is not None: raise
-            raise ValueError(f"{getattr(self.loss, '__name__', 'this loss')} compares with negatives, and nothing draws them: NextItem(..., sampler=UniformNegatives)") from e
-    def terms(self, batch): return {"next_item": self.next_item(self.hidden(batch), batch)}
+            if negative is not None:
+                raise
+            raise ValueError(
+                f"{getattr(self.loss, '__name__', 'this loss')} compares with negatives, and nothing draws"
+                " them: NextItem(..., sampler=UniformNegatives)"
+            ) from e
+
+    def terms(self, batch):
+        return {"next_item": self.next_item(self.hidden(batch), batch)}
 
 # %% ../nbs/10_train.ipynb #c012
 @register
-def plain_step(objective:Objective, batch:Batch, opt)->dict[str, Tensor]: # the terms, detached
+def plain_step(objective: Objective, batch: Batch, opt) -> dict[str, Tensor]:  # the terms, detached
     "Forward, backward, update."
     opt.zero_grad()
     terms = objective.terms(batch)
@@ -112,11 +183,13 @@ def plain_step(objective:Objective, batch:Batch, opt)->dict[str, Tensor]: # the 
 # %% ../nbs/10_train.ipynb #c014
 @register
 def adversarial_step(
-    objective:Objective,
-    batch:Batch,
+    objective: Objective,
+    batch: Batch,
     opt,
-    perturb=PGD(),           # how the item table is moved, such as `PGD(eta=.7)` or `APR()`
-)->dict[str, Tensor]:        # the terms at the table as it is, and "attacked", the weighted sum at the moved one; detached
+    perturb=PGD(),  # how the item table is moved, such as `PGD(eta=.7)` or `APR()`
+) -> dict[
+    str, Tensor
+]:  # the terms at the table as it is, and "attacked", the weighted sum at the moved one; detached
     "Forward, backward, an attack on the item table with both gradients added, update (ATSRec)."
     opt.zero_grad()
     terms = objective.terms(batch)
@@ -129,73 +202,149 @@ def adversarial_step(
 
 # %% ../nbs/10_train.ipynb #c023
 @cache
-def _fast_is_exact()->bool: # whether oneDNN's fast path gives float32 accuracy on this machine
+def _fast_is_exact() -> bool:  # whether oneDNN's fast path gives float32 accuracy on this machine
     g = torch.Generator().manual_seed(0)
-    def error(a, b): return ((a @ b).double() - a.double() @ b.double()).abs().max().item()
-    pairs = [[torch.randn(s, generator=g) for s in shapes] for shapes in (((1500, 64), (64, 256)), ((256, 64), (64, 4096)), ((256, 4096), (4096, 64)), ((8, 50, 32), (8, 32, 50)))]
+
+    def error(a, b):
+        return ((a @ b).double() - a.double() @ b.double()).abs().max().item()
+
+    pairs = [
+        [torch.randn(s, generator=g) for s in shapes]
+        for shapes in (
+            ((1500, 64), (64, 256)),
+            ((256, 64), (64, 4096)),
+            ((256, 4096), (4096, 64)),
+            ((8, 50, 32), (8, 32, 50)),
+        )
+    ]
     before = [error(*p) for p in pairs]
-    with _precision("bf16"): return all(error(*p) <= 10 * b for p, b in zip(pairs, before))   # bfloat16 would be some thousand times worse
+    # bfloat16 would be some thousand times worse
+    with _precision("bf16"):
+        return all(error(*p) <= 10 * b for p, b in zip(pairs, before))
+
 
 @contextlib.contextmanager
-def _precision(name:str):
+def _precision(name: str):
     matmul = torch.backends.mkldnn.matmul
     old = matmul.fp32_precision
     matmul.fp32_precision = name
-    try: yield
-    finally: matmul.fp32_precision = old
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = old
+
 
 @cache
 def _keep_memory():
     "Tell glibc to keep freed blocks of up to 32 MB for reuse; elsewhere nothing."
     try:
         libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-3, 32 * 2**20), libc.mallopt(-1, 2**31 - 1)      # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
-    except (OSError, AttributeError): pass
+        libc.mallopt(-3, 32 * 2**20), libc.mallopt(-1, 2**31 - 1)  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+    except (OSError, AttributeError):
+        pass
+
 
 def fast_cpu():
-    "A context for training and ranking: memory is kept, and products take oneDNN's fastest path if on this machine that is as exact as float32."
+    """A context for training and ranking: memory is kept, and products take oneDNN's fastest path if on this
+    machine that is as exact as float32.
+    """
     _keep_memory()
-    known = hasattr(torch.backends.mkldnn, "matmul") and hasattr(torch.backends.mkldnn.matmul, "fp32_precision")
-    return _precision("bf16") if known and torch.backends.mkldnn.is_available() and _fast_is_exact() else contextlib.nullcontext()
+    known = hasattr(torch.backends.mkldnn, "matmul") and hasattr(
+        torch.backends.mkldnn.matmul, "fp32_precision"
+    )
+    return (
+        _precision("bf16")
+        if known and torch.backends.mkldnn.is_available() and _fast_is_exact()
+        else contextlib.nullcontext()
+    )
 
 # %% ../nbs/10_train.ipynb #c026
-def _step_name(step)->str: # the same in every process, with the settings of a `partial`
-    name = lambda f: getattr(f, "__qualname__", None) or re.sub(r" at 0x[0-9a-fA-F]+", "", repr(f))      # an address is another one each time
-    if not isinstance(step, partial): return name(step)
-    return f"{name(step.func)}({', '.join([*map(name, step.args), *(f'{k}={name(v)}' for k, v in sorted(step.keywords.items()))])})"
+def _step_name(step) -> str:  # the same in every process, with the settings of a `partial`
+    def name(f):
+        # an address is another one each time
+        return getattr(f, "__qualname__", None) or re.sub(r" at 0x[0-9a-fA-F]+", "", repr(f))
+
+    if not isinstance(step, partial):
+        return name(step)
+    given = [*map(name, step.args), *(f"{k}={name(v)}" for k, v in sorted(step.keywords.items()))]
+    return f"{name(step.func)}({', '.join(given)})"
+
 
 class Training:
-    "An objective being trained on rows, and all the state that goes with it. Raises `ValueError` for no rows, an `lr` or a `weight_decay` that cannot be, and an encoder that was made for another number of items."
-    def __init__(self,
-        objective:Objective,
-        rows:Rows,
-        batch_size:int=256,
-        lr:float=1e-3,           # Adam's, betas (.9, .999)
-        weight_decay:float=0.,
-        step=plain_step,         # (objective, batch, opt) -> terms
-        seed:int=0,              # of the order of rows and of negatives; initial weights and dropout follow torch.manual_seed
+    """An objective being trained on rows, and all the state that goes with it. Raises `ValueError` for no
+    rows, an `lr` or a `weight_decay` that cannot be, and an encoder that was made for another number of
+    items.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        rows: Rows,
+        batch_size: int = 256,
+        lr: float = 1e-3,  # Adam's, betas (.9, .999)
+        weight_decay: float = 0.0,
+        step=plain_step,  # (objective, batch, opt) -> terms
+        # of the order of rows and of negatives; initial weights and dropout follow torch.manual_seed
+        seed: int = 0,
     ):
-        if not len(rows): raise ValueError("there are no rows to train on: a user needs four items or more to give one")
-        if not 0 < lr < math.inf or not 0 <= weight_decay < math.inf: raise ValueError(f"lr={lr}, weight_decay={weight_decay}: a learning rate above 0 and a decay of 0 or more, both finite")
-        if (known := getattr(getattr(objective, "encoder", None), "n_items", None)) not in (None, rows.ds.n_items): raise ValueError(f"this encoder was made for {known:,} items, and {rows.ds.name} has {rows.ds.n_items:,}: make it with n_items=ds.n_items")
-        self.objective, self.rows, self.batch_size, self.step, self.seed, self.epoch = objective.to(rows.device), rows, batch_size, step, seed, 0
+        if not len(rows):
+            raise ValueError("there are no rows to train on: a user needs four items or more to give one")
+        if not 0 < lr < math.inf or not 0 <= weight_decay < math.inf:
+            raise ValueError(
+                f"lr={lr}, weight_decay={weight_decay}: a learning rate above 0 and a decay of 0 or more,"
+                " both finite"
+            )
+        if (known := getattr(getattr(objective, "encoder", None), "n_items", None)) not in (
+            None,
+            rows.ds.n_items,
+        ):
+            raise ValueError(
+                f"this encoder was made for {known:,} items, and {rows.ds.name} has {rows.ds.n_items:,}: make"
+                " it with n_items=ds.n_items"
+            )
+        self.objective, self.rows, self.batch_size, self.step, self.seed, self.epoch = (
+            objective.to(rows.device),
+            rows,
+            batch_size,
+            step,
+            seed,
+            0,
+        )
         self.opt = torch.optim.Adam(objective.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
         self.generator = torch.Generator(rows.device).manual_seed(seed)
-        self.note = None         # anything JSON can hold; a checkpoint keeps it, and resuming brings back the first one
+        # anything JSON can hold; a checkpoint keeps it, and resuming brings back the first one
+        self.note = None
         objective.setup(rows)
-        objective.item_ids, objective.user_ids, objective.rows_len = rows.ds.item_ids, rows.ds.user_ids, rows.max_len    # whoever asks the model compares, and reads as many items
+        # whoever asks the model compares, and reads as many items
+        objective.item_ids, objective.user_ids, objective.rows_len = (
+            rows.ds.item_ids,
+            rows.ds.user_ids,
+            rows.max_len,
+        )
 
     @property
-    def about(self)->dict: # what a checkpoint must agree on
+    def about(self) -> dict:  # what a checkpoint must agree on
         g = self.opt.param_groups[0]
         o, loss = self.objective, getattr(self.objective, "loss", None)
-        return {"rows": len(self.rows), "batch_size": self.batch_size, "lr": g["lr"], "weight_decay": g["weight_decay"], "step": _step_name(self.step), "seed": self.seed, "objective": type(o).__name__,
-                **({"loss": _step_name(loss)} if loss else {}), "weights": {n: w if isinstance(w, (int, float)) else _step_name(w) for n, w in sorted(o.weights.items())}}
+        return {
+            "rows": len(self.rows),
+            "batch_size": self.batch_size,
+            "lr": g["lr"],
+            "weight_decay": g["weight_decay"],
+            "step": _step_name(self.step),
+            "seed": self.seed,
+            "objective": type(o).__name__,
+            **({"loss": _step_name(loss)} if loss else {}),
+            "weights": {
+                n: w if isinstance(w, (int, float)) else _step_name(w) for n, w in sorted(o.weights.items())
+            },
+        }
+
 
 def fit(
-    training:Training,
-    epochs:int=200,     # up to which epoch, counted from the very start
-):                      # yields {"epoch", "seconds", each term's mean over the rows}
+    training: Training,
+    epochs: int = 200,  # up to which epoch, counted from the very start
+):  # yields {"epoch", "seconds", each term's mean over the rows}
     "Train, and yield one row per epoch. Raises `FloatingPointError` once a loss is no longer finite."
     t, o = training, training.objective
     while t.epoch < epochs:
@@ -206,173 +355,311 @@ def fit(
         with fast_cpu():
             o.on_epoch(t.epoch, t.rows)
             for batch in t.rows.batches(t.batch_size, t.generator):
-                for name, x in t.step(o, o.prepare(batch, t.generator), t.opt).items(): sums[name] = sums.get(name, 0) + x * len(batch)
+                for name, x in t.step(o, o.prepare(batch, t.generator), t.opt).items():
+                    sums[name] = sums.get(name, 0) + x * len(batch)
                 seen += len(batch)
-        means = {name: x.item() / seen for name, x in sums.items()}   # the only wait for the device
-        if taken := sorted({"epoch", "seconds", "valid", "valid_seconds"} & set(means)): raise ValueError(f"a term cannot be named {taken[0]!r}, which has a place of its own in an epoch's row")
+        means = {name: x.item() / seen for name, x in sums.items()}  # the only wait for the device
+        if taken := sorted({"epoch", "seconds", "valid", "valid_seconds"} & set(means)):
+            raise ValueError(
+                f"a term cannot be named {taken[0]!r}, which has a place of its own in an epoch's row"
+            )
         if bad := [name for name, x in means.items() if not abs(x) < float("inf") and o.weight(name) != 0]:
-            raise FloatingPointError(f"epoch {t.epoch}: {', '.join(bad)} is {means[bad[0]]}; the parameters are spoilt. Start again with a smaller lr, or from the last checkpoint")
+            raise FloatingPointError(
+                f"epoch {t.epoch}: {', '.join(bad)} is {means[bad[0]]}; the parameters are spoilt. Start"
+                " again with a smaller lr, or from the last checkpoint"
+            )
         yield {"epoch": t.epoch, "seconds": time.perf_counter() - began, **means}
 
 # %% ../nbs/10_train.ipynb #c033
 def influence(
-    make,               # () -> a fresh Objective
-    rows:Rows,
-    steps:int=5,
-    batch_size:int=64,
-    epoch:int=1,        # what `on_epoch` is told: later where a method warms up
-    seed:int=0,
-)->dict[str, dict]:     # term -> {"value" in the first step, "gradient": its norm over the encoder's parameters, "change": how far the parameters are from the full run's after `steps` without the term}
+    make,  # () -> a fresh Objective
+    rows: Rows,
+    steps: int = 5,
+    batch_size: int = 64,
+    epoch: int = 1,  # what `on_epoch` is told: later where a method warms up
+    seed: int = 0,
+    # term -> {"value" in the first step, "gradient": its norm over the encoder's parameters, "change": how
+    # far the parameters are from the full run's after `steps` without the term}
+) -> dict[str, dict]:
     "What each term does to the encoder. Raises as `Training` does."
+
     def start():
         torch.manual_seed(seed)
         t = Training(make(), rows, batch_size, seed=seed)
         t.objective.epoch = epoch
         t.objective.train().on_epoch(epoch, rows)
         return t
-    def parameters(t): return torch.cat([p.detach().flatten() for p in t.objective.encoder.parameters()])
+
+    def parameters(t):
+        return torch.cat([p.detach().flatten() for p in t.objective.encoder.parameters()])
+
     def after(without=None):
-        t = start(); o = t.objective
-        if without: o.weights = {**o.weights, without: 0.}
-        for _, batch in zip(range(steps), rows.batches(batch_size, t.generator)): t.step(o, o.prepare(batch, t.generator), t.opt)
+        t = start()
+        o = t.objective
+        if without:
+            o.weights = {**o.weights, without: 0.0}
+        for _, batch in zip(range(steps), rows.batches(batch_size, t.generator)):
+            t.step(o, o.prepare(batch, t.generator), t.opt)
         return parameters(t)
-    def gradient(x): # of one term, all parameters of the encoder together
-        g = torch.autograd.grad(x, list(o.encoder.parameters()), retain_graph=True, allow_unused=True) if x.requires_grad else []
-        return sum((v.square().sum().item() for v in g if v is not None), 0.) ** .5
-    t = start(); o = t.objective
+
+    def gradient(x):  # of one term, all parameters of the encoder together
+        g = (
+            torch.autograd.grad(x, list(o.encoder.parameters()), retain_graph=True, allow_unused=True)
+            if x.requires_grad
+            else []
+        )
+        return sum((v.square().sum().item() for v in g if v is not None), 0.0) ** 0.5
+
+    t = start()
+    o = t.objective
     batch = o.prepare(next(iter(rows.batches(batch_size, t.generator))), t.generator)
     terms, full = o.terms(batch), after()
-    left = {n: after(n) if any(x.requires_grad for m, x in terms.items() if m != n) else parameters(t) for n in terms}   # nothing else to learn: they stay where they began
-    return {n: {"value": x.item(), "gradient": gradient(x), "change": (full - left[n]).norm().item()} for n, x in terms.items()}
+    # nothing else to learn: they stay where they began
+    left = {
+        n: after(n) if any(x.requires_grad for m, x in terms.items() if m != n) else parameters(t)
+        for n in terms
+    }
+    return {
+        n: {"value": x.item(), "gradient": gradient(x), "change": (full - left[n]).norm().item()}
+        for n, x in terms.items()
+    }
 
 # %% ../nbs/10_train.ipynb #c037
 @dataclass
 class Best:
     "The best epoch so far, by a validation figure that should rise."
-    patience:int=30                   # evaluations without a new best before it is time to stop
-    value:float=float("-inf")
-    epoch:int=0
-    misses:int=0                      # evaluations since the best
-    weights:dict=field(default_factory=dict)
 
-    def update(self, value:float, epoch:int, objective:Objective)->bool: # whether this is the new best
+    patience: int = 30  # evaluations without a new best before it is time to stop
+    value: float = float("-inf")
+    epoch: int = 0
+    misses: int = 0  # evaluations since the best
+    weights: dict = field(default_factory=dict)
+
+    def update(self, value: float, epoch: int, objective: Objective) -> bool:  # whether this is the new best
         "Take note of an epoch. Raises `FloatingPointError` for a figure that is not a number."
-        if value != value: raise FloatingPointError(f"epoch {epoch}: the validation figure is not a number")
+        if value != value:
+            raise FloatingPointError(f"epoch {epoch}: the validation figure is not a number")
         if better := value > self.value:
             self.value, self.epoch, self.misses = value, epoch, 0
             self.weights = {k: v.detach().cpu().clone() for k, v in objective.state_dict().items()}
-        else: self.misses += 1
+        else:
+            self.misses += 1
         return better
+
     @property
-    def over(self)->bool: return self.misses >= self.patience
+    def over(self) -> bool:
+        return self.misses >= self.patience
 
 # %% ../nbs/10_train.ipynb #c040
-def save_tensors(
-    path,
-    tensors:dict[str, Tensor],
-    about:dict,          # anything JSON can hold
-):
-    "Write tensors and a description to `path`, whole or not at all, with a digest of both that reading checks."
+def save_tensors(path, tensors: dict[str, Tensor], about: dict):  # anything JSON can hold
+    """Write tensors and a description to `path`, whole or not at all, with a digest of both that reading
+    checks.
+    """
     plain = {k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}
     write_tensors(path, plain, "about", json.dumps(about))
 
-def load_tensors(path)->tuple[dict[str, Tensor], dict]: # tensors, description
-    "What `save_tensors` wrote. Raises `FileNotFoundError`, and `DamagedFile`, a `ValueError`, for a file that is something else or whose content has changed."
+
+def load_tensors(path) -> tuple[dict[str, Tensor], dict]:  # tensors, description
+    """What `save_tensors` wrote. Raises `FileNotFoundError`, and `DamagedFile`, a `ValueError`, for a file
+    that is something else or whose content has changed.
+    """
     tensors, text = read_tensors(path, "about")
-    try: about = json.loads(text)
-    except (ValueError, RecursionError) as e: raise DamagedFile(f"{path} is damaged, its description cannot be read ({e}); remove it and make it anew") from e
-    if not isinstance(about, dict): raise DamagedFile(f"{path} is damaged, its description is a {type(about).__name__}; remove it and make it anew")
+    try:
+        about = json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise DamagedFile(
+            f"{path} is damaged, its description cannot be read ({e}); remove it and make it anew"
+        ) from e
+    if not isinstance(about, dict):
+        raise DamagedFile(
+            f"{path} is damaged, its description is a {type(about).__name__}; remove it and make it anew"
+        )
     return tensors, about
 
-def save_checkpoint(path, training:Training, best:Best, history:list[dict]):
+
+def save_checkpoint(path, training: Training, best: Best, history: list[dict]):
     "Everything needed to go on later exactly as if there had been no break."
     t = training
-    tensors = {**{f"now.{k}": v for k, v in t.objective.state_dict().items()}, **{f"best.{k}": v for k, v in best.weights.items()},
-               "rng.batches": t.generator.get_state(), "rng.torch": torch.get_rng_state()}
-    if t.rows.device.type == "cuda": tensors["rng.cuda"] = torch.cuda.get_rng_state(t.rows.device)
-    for i, s in t.opt.state_dict()["state"].items(): tensors.update({f"opt.{i}.{k}": v for k, v in s.items()})
-    save_tensors(path, tensors, {"training": t.about, "note": t.note, "epoch": t.epoch, "history": history, "best": {k: getattr(best, k) for k in ("patience", "value", "epoch", "misses")}})
+    tensors = {
+        **{f"now.{k}": v for k, v in t.objective.state_dict().items()},
+        **{f"best.{k}": v for k, v in best.weights.items()},
+        "rng.batches": t.generator.get_state(),
+        "rng.torch": torch.get_rng_state(),
+    }
+    if t.rows.device.type == "cuda":
+        tensors["rng.cuda"] = torch.cuda.get_rng_state(t.rows.device)
+    for i, s in t.opt.state_dict()["state"].items():
+        tensors.update({f"opt.{i}.{k}": v for k, v in s.items()})
+    save_tensors(
+        path,
+        tensors,
+        {
+            "training": t.about,
+            "note": t.note,
+            "epoch": t.epoch,
+            "history": history,
+            "best": {k: getattr(best, k) for k in ("patience", "value", "epoch", "misses")},
+        },
+    )
 
-def _check_checkpoint(path, tensors:dict, about:dict, training:Training):
-    "Raises `DamagedFile` where something is missing or of another kind than `save_checkpoint` writes, before anything is changed."
+
+def _check_checkpoint(path, tensors: dict, about: dict, training: Training):
+    """Raises `DamagedFile` where something is missing or of another kind than `save_checkpoint` writes,
+    before anything is changed.
+    """
     kinds = {"training": dict, "epoch": int, "history": list, "best": dict}
     wrong = [k for k, kind in kinds.items() if not isinstance(about.get(k), kind)]
-    wrong += [f"best {k}" for k in ("patience", "value", "epoch", "misses") if not wrong and not isinstance(about["best"].get(k), (int, float))]
+    wrong += [
+        f"best {k}"
+        for k in ("patience", "value", "epoch", "misses")
+        if not wrong and not isinstance(about["best"].get(k), (int, float))
+    ]
     states = {"rng.batches": training.generator.get_state(), "rng.torch": torch.get_rng_state()}
-    wrong += [k for k, s in states.items() if k not in tensors or tensors[k].shape != s.shape or tensors[k].dtype != s.dtype]
+    wrong += [
+        k
+        for k, s in states.items()
+        if k not in tensors or tensors[k].shape != s.shape or tensors[k].dtype != s.dtype
+    ]
     wrong += [k for k in tensors if k.startswith("opt.") and not re.fullmatch(r"opt\.\d+\.\w+", k)]
-    if wrong: raise DamagedFile(f"{path} is damaged, or no checkpoint: {wrong[0]!r} is not what it should be; remove it to begin anew")
+    if wrong:
+        raise DamagedFile(
+            f"{path} is damaged, or no checkpoint: {wrong[0]!r} is not what it should be; remove it to begin"
+            " anew"
+        )
 
-def load_checkpoint(path, training:Training, best:Best)->list[dict]: # the history so far
-    "Put `training` and `best` into the state that was saved. Raises `DamagedFile` for what is no whole checkpoint, and `ValueError` where it is one of another model or other settings."
+
+def load_checkpoint(path, training: Training, best: Best) -> list[dict]:  # the history so far
+    """Put `training` and `best` into the state that was saved. Raises `DamagedFile` for what is no whole
+    checkpoint, and `ValueError` where it is one of another model or other settings.
+    """
     tensors, about = load_tensors(path)
     _check_checkpoint(path, tensors, about, training)
     now = training.about
-    if differ := [f"{k} {v} (now {now.get(k)})" for k, v in about["training"].items() if v != now.get(k)]: raise ValueError(f"{path} was saved with {', '.join(differ)}. Use the same settings, or remove it to begin anew")
-    part = lambda prefix: {k[len(prefix):]: v for k, v in tensors.items() if k.startswith(prefix)}
+    if differ := [f"{k} {v} (now {now.get(k)})" for k, v in about["training"].items() if v != now.get(k)]:
+        raise ValueError(
+            f"{path} was saved with {', '.join(differ)}. Use the same settings, or remove it to begin anew"
+        )
+
+    def part(prefix):
+        return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
     t, state = training, {}
-    try: t.objective.load_state_dict(part("now."))
-    except RuntimeError as e: raise ValueError(f"{path} is the checkpoint of another model: {e}. Remove it to begin anew") from e
-    for k, v in part("opt.").items(): state.setdefault(int(k.split(".")[0]), {})[k.split(".")[1]] = v
+    try:
+        t.objective.load_state_dict(part("now."))
+    except RuntimeError as e:
+        raise ValueError(f"{path} is the checkpoint of another model: {e}. Remove it to begin anew") from e
+    for k, v in part("opt.").items():
+        state.setdefault(int(k.split(".")[0]), {})[k.split(".")[1]] = v
     t.opt.load_state_dict({**t.opt.state_dict(), "state": state})
-    t.generator.set_state(tensors["rng.batches"]); torch.set_rng_state(tensors["rng.torch"])
-    if "rng.cuda" in tensors and t.rows.device.type == "cuda": torch.cuda.set_rng_state(tensors["rng.cuda"], t.rows.device)
+    t.generator.set_state(tensors["rng.batches"])
+    torch.set_rng_state(tensors["rng.torch"])
+    if "rng.cuda" in tensors and t.rows.device.type == "cuda":
+        torch.cuda.set_rng_state(tensors["rng.cuda"], t.rows.device)
     t.epoch = t.objective.epoch = about["epoch"]
-    for k, v in about["best"].items(): setattr(best, k, v)
+    for k, v in about["best"].items():
+        setattr(best, k, v)
     best.weights = part("best.")
     t.note = about.get("note")
     return about["history"]
 
-def go_on(checkpoint:Path, training:Training, best:Best)->list[dict]: # the history so far
-    "`load_checkpoint`, where there is one; of a damaged one it is said on stderr that it is set aside, as `.damaged`, and the training begins with the first epoch."
-    if not checkpoint.exists(): return []
-    try: return load_checkpoint(checkpoint, training, best)
+
+def go_on(checkpoint: Path, training: Training, best: Best) -> list[dict]:  # the history so far
+    """`load_checkpoint`, where there is one; of a damaged one it is said on stderr that it is set aside, as
+    `.damaged`, and the training begins with the first epoch.
+    """
+    if not checkpoint.exists():
+        return []
+    try:
+        return load_checkpoint(checkpoint, training, best)
     except DamagedFile as e:
-        print(f"{e}. It now lies beside as {set_aside(checkpoint).name}, and the training starts from the beginning", file=sys.stderr)
+        print(
+            f"{e}. It now lies beside as {set_aside(checkpoint).name}, and the training starts from the"
+            " beginning",
+            file=sys.stderr,
+        )
         return []
 
 # %% ../nbs/10_train.ipynb #c045
-def _watched(seen, row:dict)->dict: # as JSON can hold it
-    seen = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in (seen or {}).items()} if isinstance(seen, dict | None) else seen
-    number = lambda v: all(map(number, v)) if isinstance(v, (list, tuple)) else isinstance(v, (int, float))
-    if not isinstance(seen, dict): raise TypeError(f"watch returned a {type(seen).__name__}: a dictionary, name -> a number or a list of numbers")
-    if wrong := [k for k, v in seen.items() if not number(v)]: raise TypeError(f"watch: {wrong[0]!r} is a {type(seen[wrong[0]]).__name__}, which an epoch's row cannot hold: a number or a list of numbers")
-    if taken := set(seen) & set(row): raise ValueError(f"watch: an epoch's row has {', '.join(sorted(taken))} already; give it another name")
+def _watched(seen, row: dict) -> dict:  # as JSON can hold it
+    seen = (
+        {k: v.tolist() if hasattr(v, "tolist") else v for k, v in (seen or {}).items()}
+        if isinstance(seen, dict | None)
+        else seen
+    )
+
+    def number(v):
+        return all(map(number, v)) if isinstance(v, (list, tuple)) else isinstance(v, (int, float))
+
+    if not isinstance(seen, dict):
+        raise TypeError(
+            f"watch returned a {type(seen).__name__}: a dictionary, name -> a number or a list of numbers"
+        )
+    if wrong := [k for k, v in seen.items() if not number(v)]:
+        raise TypeError(
+            f"watch: {wrong[0]!r} is a {type(seen[wrong[0]]).__name__}, which an epoch's row cannot hold: a"
+            " number or a list of numbers"
+        )
+    if taken := set(seen) & set(row):
+        raise ValueError(
+            f"watch: an epoch's row has {', '.join(sorted(taken))} already; give it another name"
+        )
     return seen
 
+
 def train(
-    training:Training,
-    validate,                   # objective -> figure that should rise
-    epochs:int=200,             # at most
-    patience:int=30,            # validations without a new best before stopping
-    checkpoint=None,            # file to continue from, if it is there, and to write to after each epoch
-    progress:bool=True,         # show a bar
-    label:str="",               # its name
-    watch=None,                 # training -> further entries of an epoch's row, under names it does not have: numbers, or lists of them. It may draw random numbers, but none of the training's generator
-    report=None,                # what is told all rows so far: before the first epoch, and after each one, once its checkpoint is written. Training waits for it
-)->tuple[list[dict], Best]:     # a row per epoch; the best epoch, whose weights the objective now has
-    "Train until the validation figure has not risen for `patience` epochs, and keep the best epoch. Continues from `checkpoint`; a damaged one is set aside, and said. Raises `ValueError` for epochs or patience below 1 and as `load_checkpoint` does, and `FloatingPointError` for a loss or a figure that is not a number."
-    if epochs < 1 or patience < 1: raise ValueError(f"epochs={epochs}, patience={patience}: 1 or more")
+    training: Training,
+    validate,  # objective -> figure that should rise
+    epochs: int = 200,  # at most
+    patience: int = 30,  # validations without a new best before stopping
+    checkpoint=None,  # file to continue from, if it is there, and to write to after each epoch
+    progress: bool = True,  # show a bar
+    label: str = "",  # its name
+    # training -> further entries of an epoch's row, under names it does not have: numbers, or lists of them.
+    # It may draw random numbers, but none of the training's generator
+    watch=None,
+    # what is told all rows so far: before the first epoch, and after each one, once its checkpoint is
+    # written. Training waits for it
+    report=None,
+) -> tuple[list[dict], Best]:  # a row per epoch; the best epoch, whose weights the objective now has
+    """Train until the validation figure has not risen for `patience` epochs, and keep the best epoch.
+    Continues from `checkpoint`; a damaged one is set aside, and said. Raises `ValueError` for epochs or
+    patience below 1 and as `load_checkpoint` does, and `FloatingPointError` for a loss or a figure that is
+    not a number.
+    """
+    if epochs < 1 or patience < 1:
+        raise ValueError(f"epochs={epochs}, patience={patience}: 1 or more")
     best, history = Best(patience), []
     if checkpoint:
         history = go_on(Path(checkpoint), training, best)
         best.patience = patience
-    if report: report(history)
-    with tqdm(total=epochs, initial=training.epoch, desc=label or "epochs", disable=not progress, leave=False) as bar:
+    if report:
+        report(history)
+    with tqdm(
+        total=epochs, initial=training.epoch, desc=label or "epochs", disable=not progress, leave=False
+    ) as bar:
         if not best.over:
             for row in fit(training, epochs):
                 began = time.perf_counter()
                 training.objective.eval()
-                with torch.no_grad(), fast_cpu(): row["valid"] = float(validate(training.objective))
+                with torch.no_grad(), fast_cpu():
+                    row["valid"] = float(validate(training.objective))
                 row["valid_seconds"] = time.perf_counter() - began
                 if watch:
-                    with torch.no_grad(), torch.random.fork_rng(): row |= _watched(watch(training), row)
+                    with torch.no_grad(), torch.random.fork_rng():
+                        row |= _watched(watch(training), row)
                 best.update(row["valid"], row["epoch"], training.objective)
                 history.append(row)
-                if checkpoint: save_checkpoint(checkpoint, training, best, history)
-                if report: report(history)
-                bar.update(); bar.set_postfix(valid=f"{row['valid']:.4f}", best=f"{best.value:.4f} at {best.epoch}", refresh=False)
-                if best.over: break
-    if best.weights: training.objective.load_state_dict(best.weights)
+                if checkpoint:
+                    save_checkpoint(checkpoint, training, best, history)
+                if report:
+                    report(history)
+                bar.update()
+                bar.set_postfix(
+                    valid=f"{row['valid']:.4f}", best=f"{best.value:.4f} at {best.epoch}", refresh=False
+                )
+                if best.over:
+                    break
+    if best.weights:
+        training.objective.load_state_dict(best.weights)
     training.objective.eval()
     return history, best

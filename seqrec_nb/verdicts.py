@@ -22,133 +22,197 @@ from .runs import Run, find_runs
 
 # %% ../nbs/19_verdicts.ipynb #v005
 HELD, FAILED, OPEN = "held", "did not hold", "not decided"
-LEAST = .02        # smallest relative difference that counts
-SEEDS = 3          # of each system, at least
-PATIENCE = 30      # epochs that a training waits for a better validation figure
+LEAST = 0.02  # smallest relative difference that counts
+SEEDS = 3  # of each system, at least
+PATIENCE = 30  # epochs that a training waits for a better validation figure
 
-def seed_spread(dataset:str="beauty", metric:str="NDCG@10", folder=None)->pd.Series:
-    "Standard deviation over seeds, relative to the mean, of each system that is stored with three seeds or more."
+
+def seed_spread(dataset: str = "beauty", metric: str = "NDCG@10", folder=None) -> pd.Series:
+    """Standard deviation over seeds, relative to the mean, of each system that is stored with three seeds or
+    more.
+    """
     groups = {}
     for r in find_runs(folder, dataset=dataset):
-        if r.about["history"]: groups.setdefault(_system(r), {})[r.about["seed"]] = r.metrics()[metric]
-    spread = {name: np.std(list(v.values()), ddof=1) / np.mean(list(v.values()))
-              for name, v in groups.items() if len(v) >= SEEDS}
+        if r.about["history"]:
+            groups.setdefault(_system(r), {})[r.about["seed"]] = r.metrics()[metric]
+    spread = {
+        name: np.std(list(v.values()), ddof=1) / np.mean(list(v.values()))
+        for name, v in groups.items()
+        if len(v) >= SEEDS
+    }
     return pd.Series(spread, name=f"{metric}, seeds", dtype=float).sort_values()
 
-def _system(run:Run)->str: # what was run but for the seed, as a text
+
+def _system(run: Run) -> str:  # what was run but for the seed, as a text
     protocol = {k: v for k, v in run.about["protocol"].items() if k not in ("epochs", "patience")}
     return f"{run.about['method'].split(':')[1]} {run.about['settings']} {protocol}"
 
 # %% ../nbs/19_verdicts.ipynb #v009
 @dataclass(frozen=True)
 class Estimate:
-    "A figure with its 95% interval. Raises `ValueError` for one that is not a number, or that lies outside of its interval."
+    """A figure with its 95% interval. Raises `ValueError` for one that is not a number, or that lies outside
+    of its interval.
+    """
+
     value: float
     low: float
     high: float
-    over: str = ""               # what else it might have been, such as "22,363 users, 3 and 3 seeds"
-    percent: bool = True         # whether it is a share
+    over: str = ""  # what else it might have been, such as "22,363 users, 3 and 3 seeds"
+    percent: bool = True  # whether it is a share
 
     def __post_init__(self):
         if not self.low <= self.value <= self.high:
             raise ValueError(f"{self.value} with an interval from {self.low} to {self.high} is no estimate")
-    def __str__(self)->str:
+
+    def __str__(self) -> str:
         show = "{:+.1%}".format if self.percent else "{:.3g}".format
-        return f"{show(self.value)} (95% interval {show(self.low)} to {show(self.high)}{', ' * bool(self.over)}{self.over})"
+        return (
+            f"{show(self.value)} (95% interval {show(self.low)} to"
+            f" {show(self.high)}{', ' * bool(self.over)}{self.over})"
+        )
+
 
 @dataclass(frozen=True)
 class Verdict:
     "*held*, *did not hold* or *not decided*, with the figure it rests on."
+
     word: str
     estimate: Estimate
-    why: tuple[str, ...] = ()    # what leaves it undecided, whatever the figure says
-    leans: str = ""              # what the figure alone would have given
+    why: tuple[str, ...] = ()  # what leaves it undecided, whatever the figure says
+    leans: str = ""  # what the figure alone would have given
 
     @property
-    def short(self)->str: # Markdown
+    def short(self) -> str:  # Markdown
         "The word, what it leans to and the figure, without the reasons."
         leaning = f", leaning to *{self.leans}*" if self.leans not in ("", OPEN) else ""
         return f"**{self.word}**{leaning}: {self.estimate}"
-    def __str__(self)->str: # Markdown
+
+    def __str__(self) -> str:  # Markdown
         return self.short + (f"; {'; '.join(self.why)}" if self.why else "")
 
-KINDS = {"fewer than": "seeds", "one seed": "seeds", "settings tried": "trials", "epochs, not": "patience", "a patience of": "patience",
-         "its limit of": "patience", "the two differ in": "protocol"}
-def because(verdict:"Verdict")->str: # such as "seeds, trials, patience"
-    "What leaves a verdict undecided, in one word a reason, for a column of a table."
-    return ", ".join(dict.fromkeys(next((kind for text, kind in KINDS.items() if text in w), w) for w in verdict.why))
 
-def reasons(verdicts:list)->str: # Markdown
-    "What leaves some of these verdicts undecided, each reason once, with the systems it holds for; empty where nothing does."
-    whose = {}                                                        # reason -> systems
+KINDS = {
+    "fewer than": "seeds",
+    "one seed": "seeds",
+    "settings tried": "trials",
+    "epochs, not": "patience",
+    "a patience of": "patience",
+    "its limit of": "patience",
+    "the two differ in": "protocol",
+}
+
+
+def because(verdict: "Verdict") -> str:  # such as "seeds, trials, patience"
+    "What leaves a verdict undecided, in one word a reason, for a column of a table."
+    return ", ".join(
+        dict.fromkeys(next((kind for text, kind in KINDS.items() if text in w), w) for w in verdict.why)
+    )
+
+
+def reasons(verdicts: list) -> str:  # Markdown
+    """What leaves some of these verdicts undecided, each reason once, with the systems it holds for; empty
+    where nothing does.
+    """
+    whose = {}  # reason -> systems
     for w in dict.fromkeys(w for v in verdicts for w in v.why):
         few, systems = re.fullmatch(r"(fewer than \d+ seeds) of (.+)", w), w.rpartition(": ")
-        if few: whose.setdefault(few[1], {}).update(dict.fromkeys(few[2].split(" and ")))
-        elif systems[0] and not w.startswith("settings"): whose.setdefault(systems[2], {})[systems[0]] = None
-        else: whose.setdefault(w, {})
+        if few:
+            whose.setdefault(few[1], {}).update(dict.fromkeys(few[2].split(" and ")))
+        elif systems[0] and not w.startswith("settings"):
+            whose.setdefault(systems[2], {})[systems[0]] = None
+        else:
+            whose.setdefault(w, {})
     said = [reason + (f" ({', '.join(names)})" if names else "") for reason, names in whose.items()]
     return f"Whatever the figures say, undecided because of: {'; '.join(said)}." if said else ""
 
+
 def decide(
-    estimate:Estimate,
-    above:float=0.,       # the claim: the figure is above this
-    least:float=0.,       # by how much at least, to count
-    why=(),               # what leaves it undecided whatever the figure
-)->Verdict:
+    estimate: Estimate,
+    above: float = 0.0,  # the claim: the figure is above this
+    least: float = 0.0,  # by how much at least, to count
+    why=(),  # what leaves it undecided whatever the figure
+) -> Verdict:
     "The verdict on the claim that a figure is above a bound."
-    if estimate.low > above and estimate.value >= above + least: word = HELD
-    elif estimate.high < above + least: word = FAILED
-    else: word = OPEN
+    if estimate.low > above and estimate.value >= above + least:
+        word = HELD
+    elif estimate.high < above + least:
+        word = FAILED
+    else:
+        word = OPEN
     return Verdict(OPEN, estimate, tuple(why), word) if why else Verdict(word, estimate)
 
 # %% ../nbs/19_verdicts.ipynb #v013
-def _sources(x:torch.Tensor, y:torch.Tensor)->list[tuple[float, int]]: # [S,U] each -> (variance, degrees of freedom)
+# [S,U] each -> (variance, degrees of freedom)
+def _sources(x: torch.Tensor, y: torch.Tensor) -> list[tuple[float, int]]:
     d = x.mean(0) - y.mean(0)
     parts = [(d.var().item() / len(d), len(d) - 1)]
     return parts + [(m.var().item() / len(m), len(m) - 1) for m in (x.mean(1), y.mean(1)) if len(m) > 1]
 
-def mean_difference(x:torch.Tensor, y:torch.Tensor)->tuple[float, float]: # [S,U] of each system -> mean, half of the interval
-    "The mean of x less that of y over the same users, and half the width of its 95% interval over users and seeds."
+
+# [S,U] of each system -> mean, half of the interval
+def mean_difference(x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
+    """The mean of x less that of y over the same users, and half the width of its 95% interval over users and
+    seeds.
+    """
     parts = _sources(x, y)
     total = sum(v for v, _ in parts)
-    if not total: return (x.mean() - y.mean()).item(), 0.
-    freedom = total ** 2 / sum(v * v / n for v, n in parts)
-    return (x.mean() - y.mean()).item(), stats.t.ppf(.975, freedom) * math.sqrt(total)
+    if not total:
+        return (x.mean() - y.mean()).item(), 0.0
+    freedom = total**2 / sum(v * v / n for v, n in parts)
+    return (x.mean() - y.mean()).item(), stats.t.ppf(0.975, freedom) * math.sqrt(total)
 
 # %% ../nbs/19_verdicts.ipynb #v019
-def waited(run:Run, patience:int=PATIENCE)->str:
-    "What is wrong with how long a run waited, as part of a sentence; empty where `patience` epochs would have kept the same epoch."
-    if not run.about["history"]: return ""
+def waited(run: Run, patience: int = PATIENCE) -> str:
+    """What is wrong with how long a run waited, as part of a sentence; empty where `patience` epochs would
+    have kept the same epoch.
+    """
+    if not run.about["history"]:
+        return ""
     kept, valid = run.about["best"]["epoch"], run.history["valid"]
     best, best_epoch = -math.inf, 0
     for epoch, value in valid.items():
-        if value > best: best, best_epoch = value, epoch
+        if value > best:
+            best, best_epoch = value, epoch
         elif epoch - best_epoch >= patience:
-            return "" if best_epoch == kept else f"with a patience of {patience} it would have kept epoch {best_epoch}, not {kept}"
-    if len(valid) >= run.about["protocol"]["epochs"]: return f"it ended at its limit of {len(valid)} epochs"
+            return (
+                ""
+                if best_epoch == kept
+                else f"with a patience of {patience} it would have kept epoch {best_epoch}, not {kept}"
+            )
+    if len(valid) >= run.about["protocol"]["epochs"]:
+        return f"it ended at its limit of {len(valid)} epochs"
     return f"it waited {len(valid) - best_epoch} epochs, not {patience}"
 
 # %% ../nbs/19_verdicts.ipynb #v023
-def _alike(a:list[Run], b:list[Run]):
-    if not a or not b: raise ValueError("a verdict needs at least one run of each system")
+def _alike(a: list[Run], b: list[Run]):
+    if not a or not b:
+        raise ValueError("a verdict needs at least one run of each system")
     for runs in (a, b):
         seeds = [r.about["seed"] for r in runs]
-        if len(set(seeds)) < len(seeds): raise ValueError(f"seeds {seeds}: one run for each seed, since a seed counts once")
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"seeds {seeds}: one run for each seed, since a seed counts once")
     if len({(r.about["data"], len(r.ranks)) for r in [*a, *b]}) > 1:
         raise ValueError("these runs are of different data, so their users cannot be compared in pairs")
 
-def _check_users(where:torch.Tensor, users:int):
+
+def _check_users(where: torch.Tensor, users: int):
     if where.dtype != torch.bool or where.shape != (users,):
-        raise ValueError(f"where={where.dtype} of shape {tuple(where.shape)}: give a bool for each of the {users:,} users")
-    if where.sum() < 2: raise ValueError(f"{where.sum()} of the users are chosen: an interval needs at least two")
+        raise ValueError(
+            f"where={where.dtype} of shape {tuple(where.shape)}: give a bool for each of the {users:,} users"
+        )
+    if where.sum() < 2:
+        raise ValueError(f"{where.sum()} of the users are chosen: an interval needs at least two")
+
 
 def relative_difference(
-    a:list[Run],
-    b:list[Run],
-    metric:str="NDCG@10",
-    where:torch.Tensor|None=None, # [U] bool: the users that count; None: all
-)->Estimate:
-    "How far a is above b, relative to b, over the same users and other seeds. Raises `ValueError` for no runs, a seed that is there twice, other data, and fewer than two users."
+    a: list[Run],
+    b: list[Run],
+    metric: str = "NDCG@10",
+    where: torch.Tensor | None = None,  # [U] bool: the users that count; None: all
+) -> Estimate:
+    """How far a is above b, relative to b, over the same users and other seeds. Raises `ValueError` for no
+    runs, a seed that is there twice, other data, and fewer than two users.
+    """
     _alike(a, b)
     f = metric_of(metric)
     x, y = (torch.stack([f(r.ranks) for r in runs]) for runs in (a, b))
@@ -157,47 +221,60 @@ def relative_difference(
         x, y = x[:, where], y[:, where]
     mean, half = mean_difference(x, y)
     base = y.mean().item()
-    if not base: raise ValueError(f"{metric} of the system that is compared with is 0: nothing is relative to that")
+    if not base:
+        raise ValueError(f"{metric} of the system that is compared with is 0: nothing is relative to that")
     seeds = f"{len(a)} and {len(b)} seeds" if len(a) + len(b) > 2 else "one seed each"
     return Estimate(mean / base, (mean - half) / base, (mean + half) / base, f"{x.shape[1]:,} users, {seeds}")
 
+
 def objections(
-    a:list[Run],
-    b:list[Run],
-    tried:tuple|None=None,        # how many settings were tried for a, and for b, numbers or words; None: b is a with a part left out, or the other way round
-    names:tuple=("the first", "the second"),
-)->tuple[str, ...]:
+    a: list[Run],
+    b: list[Run],
+    # how many settings were tried for a, and for b, numbers or words; None: b is a with a part left out, or
+    # the other way round
+    tried: tuple | None = None,
+    names: tuple = ("the first", "the second"),
+) -> tuple[str, ...]:
     "What leaves a comparison undecided whatever its figures, each as part of a sentence."
     found = []
-    drawn = [(n, runs) for n, runs in zip(names, (a, b)) if any(r.about["history"] for r in runs)]     # a counter has no seed
+    # a counter has no seed
+    drawn = [(n, runs) for n, runs in zip(names, (a, b)) if any(r.about["history"] for r in runs)]
     few = [n for n, runs in drawn if len(runs) < SEEDS]
-    if few: found.append(f"fewer than {SEEDS} seeds of {' and '.join(few)}")
+    if few:
+        found.append(f"fewer than {SEEDS} seeds of {' and '.join(few)}")
     if tried and tried[0] != tried[1]:
         found.append(f"settings tried: {tried[0]} for {names[0]}, {tried[1]} for {names[1]}")
     for name, runs in drawn:
         said = dict.fromkeys(w for r in runs if (w := waited(r)))
         found += [f"{name}: {w}" for w in said]
-    for part, what in {"seen_score": "what seen items score", "spare_held_out": "negatives", "select": "the choice of the epoch"}.items():
+    for part, what in {
+        "seen_score": "what seen items score",
+        "spare_held_out": "negatives",
+        "select": "the choice of the epoch",
+    }.items():
         if len({str(r.about["protocol"].get(part)) for r in [*a, *b] if r.about["history"]}) > 1:
             found.append(f"the two differ in {what}")
     return tuple(found)
 
+
 def better(
-    a:list[Run],
-    b:list[Run],
-    metric:str="NDCG@10",
-    least:float=LEAST,
-    where:torch.Tensor|None=None, # [U] bool: for these users; None: for all
-    **kw,                         # as for `objections`
-)->Verdict:
+    a: list[Run],
+    b: list[Run],
+    metric: str = "NDCG@10",
+    least: float = LEAST,
+    where: torch.Tensor | None = None,  # [U] bool: for these users; None: for all
+    **kw,  # as for `objections`
+) -> Verdict:
     "The verdict on: a is better than b."
     return decide(relative_difference(a, b, metric, where), least=least, why=objections(a, b, **kw))
 
-def no_worse(a:list[Run], b:list[Run], metric:str="NDCG@10", by:float=.05, **kw)->Verdict:
+
+def no_worse(a: list[Run], b: list[Run], metric: str = "NDCG@10", by: float = 0.05, **kw) -> Verdict:
     "The verdict on: a loses no more than `by`, 5% of b's figure where the paper says nothing else."
     return decide(relative_difference(a, b, metric), above=-by, why=objections(a, b, **kw))
 
-def all_hold(verdicts:list[Verdict])->Verdict:
+
+def all_hold(verdicts: list[Verdict]) -> Verdict:
     "Claims that are made together: held if each did, failed if one did. The figure is that of the weakest."
     words = [v.leans or v.word for v in verdicts]
     word = FAILED if FAILED in words else HELD if all(w == HELD for w in words) else OPEN
@@ -205,15 +282,26 @@ def all_hold(verdicts:list[Verdict])->Verdict:
     why = tuple(dict.fromkeys(w for v in verdicts for w in v.why))
     return Verdict(OPEN, weakest.estimate, why, word) if why else Verdict(word, weakest.estimate)
 
-def among_best(runs:dict[str, list[Run]], name:str, metric:str="NDCG@10", **kw)->Verdict: # setting -> its runs
+
+# setting -> its runs
+def among_best(runs: dict[str, list[Run]], name: str, metric: str = "NDCG@10", **kw) -> Verdict:
     "The verdict on: this setting is at the top, none of the others better by 2% or more."
-    return all_hold([no_worse(runs[name], r, metric, by=LEAST, names=(name, n), **kw) for n, r in runs.items() if n != name])
+    return all_hold(
+        [
+            no_worse(runs[name], r, metric, by=LEAST, names=(name, n), **kw)
+            for n, r in runs.items()
+            if n != name
+        ]
+    )
 
 # %% ../nbs/19_verdicts.ipynb #v029
-def rank_correlation(x, y, over:str="")->Estimate: # [n] each
+def rank_correlation(x, y, over: str = "") -> Estimate:  # [n] each
     "Spearman's rank correlation with its 95% interval. Raises `ValueError` for fewer than five points."
     n = len(x)
-    if n < 5: raise ValueError(f"{n} points: a correlation needs at least five to have an interval")
+    if n < 5:
+        raise ValueError(f"{n} points: a correlation needs at least five to have an interval")
     r = stats.spearmanr(x, y).statistic
-    z, half = math.atanh(min(max(r, -.999999), .999999)), 1.96 * math.sqrt(1.06 / (n - 3))
-    return Estimate(r, min(math.tanh(z - half), r), max(math.tanh(z + half), r), over or f"{n} points", percent=False)
+    z, half = math.atanh(min(max(r, -0.999999), 0.999999)), 1.96 * math.sqrt(1.06 / (n - 3))
+    return Estimate(
+        r, min(math.tanh(z - half), r), max(math.tanh(z + half), r), over or f"{n} points", percent=False
+    )

@@ -13,7 +13,7 @@ __all__ = ['BLUE', 'ORANGE', 'GREEN', 'PINK', 'SKY', 'RED', 'BLACK', 'OPERATORS'
 
 # %% ../nbs/60_playground.ipynb #c002
 import html
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -21,13 +21,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import adversary, augment, clusters, losses, samplers
-from .analyse import COLOURS, KINDS, density, head_rates, lengths_in_clusters, watch_similarities
+from . import adversary, augment, losses, samplers
+from seqrec_nb.analyse import (
+    COLOURS,
+    KINDS,
+    density,
+    head_rates,
+    lengths_in_clusters,
+    spectrum,
+    watch_similarities,
+)
 from .augment import Similar, similar_by_counts
 from .batches import prefix_rows, user_rows
 from .compare import stored
 from .data import at_hand, load
-from .models.atsrec import spectrum
 from .models.fenrec import fenrec
 from .models.intents import iclrec, represent_all
 from .models.s4rec import s4rec
@@ -37,12 +44,24 @@ from .systems import systems
 from .train import Training, train
 
 # %% ../nbs/60_playground.ipynb #c005
-BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000"    # Okabe and Ito: also for the colour-blind
+# Okabe and Ito: also for the colour-blind
+BLUE, ORANGE, GREEN, PINK, SKY, RED, BLACK = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#56B4E9",
+    "#D55E00",
+    "#000000",
+)
+
 
 @cache
-def _widgets(): # the classes, and what must live as long as they do
-    import anywidget, traitlets
+def _widgets():  # the classes, and what must live as long as they do
+    import anywidget
+    import traitlets
     from plotly.offline import get_plotlyjs
+
     class Library(anywidget.AnyWidget):
         code = traitlets.Unicode().tag(sync=True)
         _esm = """export default { initialize({ model }) { window.seqrec_plotly ??= new Promise(ready => {
@@ -50,210 +69,368 @@ def _widgets(): # the classes, and what must live as long as they do
             script.onload = () => ready(window.Plotly);
             script.src = URL.createObjectURL(new Blob([model.get("code")], { type: "text/javascript" }));
             document.head.append(script); }); } };"""
+
     class Picture(anywidget.AnyWidget):
         source = traitlets.Unicode().tag(sync=True)
-        _esm = """const plotly = () => window.seqrec_plotly ?? new Promise(ready => setTimeout(() => ready(plotly()), 50));
+        _esm = """const plotly = () => window.seqrec_plotly ?? \
+new Promise(ready => setTimeout(() => ready(plotly()), 50));
         export default { async render({ model, el }) {
             const P = await plotly(), text = await model.widget_manager.get_model(model.get("source"));
             const draw = () => { const f = JSON.parse(text.get("value")); P.react(el, f.data, f.layout); };
             text.on("change:value", draw); draw();
             return () => text.off("change:value", draw); } };"""
+
     return Picture, Library(code=get_plotlyjs())
 
-def picture(fig): # a plotly figure -> a widget that shows it, and shows it anew after `widget.text.value = fig.to_json()`
+
+# a plotly figure -> a widget that shows it, and shows it anew after `widget.text.value = fig.to_json()`
+def picture(fig):
     import ipywidgets as W
-    text = W.HTML(fig.to_json())                           # never displayed. Not a trait of the picture: anywidget drops all changes where a browser took more than two seconds to load it
+
+    # never displayed. Not a trait of the picture: anywidget drops all changes where a browser took more than
+    # two seconds to load it
+    text = W.HTML(fig.to_json())
     shown = _widgets()[0](source=text.model_id)
     shown.text = text
     return shown
 
+
 def playground(
-    name:str,             # its key in `PLAYGROUNDS`
-    controls:dict,        # argument of `draw` -> ipywidgets control
-    draw,                 # (figure, **values of the controls) -> what is seen, in words; changes the figure in place
-    figure=None,          # a plotly figure, or any widget
-    presets:dict|None=None, # text on a button -> {argument: value}
-    beside=(),            # further widgets, to stand beside the controls
-):                        # a VBox with `controls`, `buttons`, `status` and `say`, which draws anew
+    name: str,  # its key in `PLAYGROUNDS`
+    controls: dict,  # argument of `draw` -> ipywidgets control
+    # (figure, **values of the controls) -> what is seen, in words; changes the figure in place
+    draw,
+    figure=None,  # a plotly figure, or any widget
+    presets: dict | None = None,  # text on a button -> {argument: value}
+    beside=(),  # further widgets, to stand beside the controls
+):  # a VBox with `controls`, `buttons`, `status` and `say`, which draws anew
     "Labelled controls, preset buttons, a line that says what is seen, and a figure."
     import ipywidgets as W
+
     first, held = {k: c.value for k, c in controls.items()}, []
     status, shown = W.HTML().add_class("seqrec-status").add_class(f"seqrec-status-{name}"), figure
+
     def say(_=None):
-        if held: return
-        status.value = f'<div role="status">{html.escape(draw(figure, **{k: c.value for k, c in controls.items()}), quote=False)}</div>'
-        if shown is not figure: shown.text.value = figure.to_json()
-    def press(values):                                     # one drawing, however many controls change
+        if held:
+            return
+        status.value = (
+            '<div role="status">'
+            f"{html.escape(draw(figure, **{k: c.value for k, c in controls.items()}), quote=False)}</div>"
+        )
+        if shown is not figure:
+            shown.text.value = figure.to_json()
+
+    def press(values):  # one drawing, however many controls change
         held.append(True)
         try:
-            for k, v in {**first, **values}.items(): controls[k].value = v
-        finally: held.clear()
+            for k, v in {**first, **values}.items():
+                controls[k].value = v
+        finally:
+            held.clear()
         say()
+
     say()
-    if hasattr(figure, "to_json"): shown = picture(figure)
+    if hasattr(figure, "to_json"):
+        shown = picture(figure)
     buttons = {}
     for text, values in {**(presets or {}), "reset": {}}.items():
-        buttons[text] = W.Button(description=text, button_style="" if text == "reset" else "warning", tooltip=", ".join(f"{controls[k].description} {v}" for k, v in values.items()) or "as at first")
+        buttons[text] = W.Button(
+            description=text,
+            button_style="" if text == "reset" else "warning",
+            tooltip=", ".join(f"{controls[k].description} {v}" for k, v in values.items()) or "as at first",
+        )
         buttons[text].on_click(lambda _, values=values: press(values))
-    for c in controls.values(): c.observe(say, "value"); c.layout.margin = "2px 16px 2px 2px"
+    for c in controls.values():
+        c.observe(say, "value")
+        c.layout.margin = "2px 16px 2px 2px"
     row = W.Layout(flex_flow="row wrap")
-    box = W.VBox([W.HBox([*controls.values(), *beside], layout=row), W.HBox(list(buttons.values()), layout=row), status, *([shown] if shown else [])]).add_class("seqrec-playground").add_class(f"seqrec-{name}")
+    box = (
+        W.VBox(
+            [
+                W.HBox([*controls.values(), *beside], layout=row),
+                W.HBox(list(buttons.values()), layout=row),
+                status,
+                *([shown] if shown else []),
+            ]
+        )
+        .add_class("seqrec-playground")
+        .add_class(f"seqrec-{name}")
+    )
     box.controls, box.buttons, box.status, box.say = controls, buttons, status, say
     return box
 
-def slider(label:str, value, low, high, step):
+
+def slider(label: str, value, low, high, step):
     import ipywidgets as W
+
     kind = W.IntSlider if all(isinstance(x, int) for x in (value, low, high, step)) else W.FloatSlider
-    return kind(value, min=low, max=high, step=step, description=label, style={"description_width": "initial"})
+    return kind(
+        value, min=low, max=high, step=step, description=label, style={"description_width": "initial"}
+    )
 
-def choice(label:str, options, value, drop:bool=False): # a slider over the options, or a drop-down list
+
+def choice(label: str, options, value, drop: bool = False):  # a slider over the options, or a drop-down list
     import ipywidgets as W
-    return (W.Dropdown if drop else W.SelectionSlider)(options=options, value=value, description=label, style={"description_width": "initial"}, layout=W.Layout(**{"width": "max-content"} if drop else {}))
 
-def canvas(*titles, widths=None, space=None, height:int=340, **axes): # a plotly figure with a panel for each title; axes such as xaxis=dict(...), yaxis2=dict(...)
+    return (W.Dropdown if drop else W.SelectionSlider)(
+        options=options,
+        value=value,
+        description=label,
+        style={"description_width": "initial"},
+        layout=W.Layout(**{"width": "max-content"} if drop else {}),
+    )
+
+
+# a plotly figure with a panel for each title; axes such as xaxis=dict(...), yaxis2=dict(...)
+def canvas(*titles, widths=None, space=None, height: int = 340, **axes):
     from plotly.subplots import make_subplots
+
     fig = make_subplots(1, len(titles), subplot_titles=titles, column_widths=widths, horizontal_spacing=space)
-    return fig.update_layout(template="plotly_white", width=900, height=height, margin=dict(l=50, r=20, t=40, b=40), showlegend=False, **axes)
+    return fig.update_layout(
+        template="plotly_white",
+        width=900,
+        height=height,
+        margin=dict(l=50, r=20, t=40, b=40),
+        showlegend=False,
+        **axes,
+    )
+
 
 def show(box):
-    "Display a playground where a reader is: in a notebook that a program runs there is none, and no dead widget is stored."
+    """Display a playground where a reader is: in a notebook that a program runs there is none, and no dead
+    widget is stored.
+    """
     from IPython import get_ipython
     from IPython.display import display
+
     kernel = getattr(get_ipython(), "kernel", None)
-    if kernel and kernel.get_parent().get("content", {}).get("allow_stdin"): display(box)
+    if kernel and kernel.get_parent().get("content", {}).get("allow_stdin"):
+        display(box)
 
 # %% ../nbs/60_playground.ipynb #c010
 @cache
-def builtin(): # the dataset; the last twenty items of each user, with the next one as target; the same for each prefix
+# the dataset; the last twenty items of each user, with the next one as target; the same for each prefix
+def builtin():
     return (ds := load()), user_rows(ds, max_len=20), prefix_rows(ds)
+
 
 @cache
 def small_model(
-    method,               # (dataset, **settings) -> Objective
-    epochs:int=4,
+    method,  # (dataset, **settings) -> Objective
+    epochs: int = 4,
     rows=user_rows,
-    every:int=1,          # use every so many of the rows
-    watch=None,           # as for `train`
-    seed:int=0,
+    every: int = 1,  # use every so many of the rows
+    watch=None,  # as for `train`
+    seed: int = 0,
     **settings,
-):                        # the Objective, and a row for each epoch
-    "A small model of the built-in dataset. One thread, so that all processes of a machine see the same numbers."
+):  # the Objective, and a row for each epoch
+    """A small model of the built-in dataset. One thread, so that all processes of a machine see the same
+    numbers.
+    """
     threads, ds = torch.get_num_threads(), builtin()[0]
     torch.set_num_threads(1)
     try:
-        with torch.random.fork_rng(), torch.enable_grad():   # whoever asks first may be in a block without gradients
+        # whoever asks first may be in a block without gradients
+        with torch.random.fork_rng(), torch.enable_grad():
             torch.manual_seed(seed)
             r = rows(ds, max_len=20)
-            t = Training(method(ds, max_len=20, dim=32, layers=1, p=.1, **settings), r[torch.arange(0, len(r), every)], 128, lr=3e-3)
+            t = Training(
+                method(ds, max_len=20, dim=32, layers=1, p=0.1, **settings),
+                r[torch.arange(0, len(r), every)],
+                128,
+                lr=3e-3,
+            )
             history, _ = train(t, lambda o: o.epoch, epochs, progress=False, watch=watch)
-    finally: torch.set_num_threads(threads)
+    finally:
+        torch.set_num_threads(threads)
     return t.objective, history
 
 # %% ../nbs/60_playground.ipynb #c012
 OPERATORS = ("crop", "mask", "reorder", "insert", "substitute", "pool")
 
+
 def augmented(
-    n:int,                # items of the history
-    operator:str,         # of `OPERATORS`
-    ratio:float,
-    seed:int=0,
-)->list[tuple[str, list[int]]]: # for each place of the view: "kept", "moved", "covered", "new" or "mean", and the places it was made from
+    n: int,  # items of the history
+    operator: str,  # of `OPERATORS`
+    ratio: float,
+    seed: int = 0,
+) -> list[
+    tuple[str, list[int]]
+]:  # for each place of the view: "kept", "moved", "covered", "new" or "mean", and the places it was made from
     "What an operator makes of a history, found by letting it work on the history's places."
     g, width, length = torch.Generator().manual_seed(seed), 2 * n, torch.tensor([n])
-    place = F.pad(torch.arange(1, n + 1), (n, 0))[None]                                          # [1,2n] left-padded: room for what is inserted
+    # [1,2n] left-padded: room for what is inserted
+    place = F.pad(torch.arange(1, n + 1), (n, 0))[None]
     if operator in ("insert", "substitute"):
-        stand_in = Similar(torch.arange(n + 1) + n * (torch.arange(n + 1) > 0), torch.zeros(n + 1), torch.tensor([1]))     # what is similar to place p is called n + p
+        # what is similar to place p is called n + p
+        stand_in = Similar(
+            torch.arange(n + 1) + n * (torch.arange(n + 1) > 0), torch.zeros(n + 1), torch.tensor([1])
+        )
         out, m = getattr(augment, operator)(place, length, g, similar=stand_in, ratio=ratio)
-        return [("new", [p - n]) if p > n else ("kept", [p]) for p in out[0, width - m:].tolist()]
-    x, m = getattr(augment, operator)(F.one_hot(place, n + 1)[..., 1:].double(), length, g, ratio=ratio)     # [1,2n,n] which places a vector is made of
-    made = [v.nonzero().flatten().add(1).tolist() for v in x[0, width - m:]]
-    def what(i, p): return "covered" if not p else "mean" if len(p) > 1 else "moved" if operator == "reorder" and p != [i] else "kept"
+        return [("new", [p - n]) if p > n else ("kept", [p]) for p in out[0, width - m :].tolist()]
+    # [1,2n,n] which places a vector is made of
+    x, m = getattr(augment, operator)(F.one_hot(place, n + 1)[..., 1:].double(), length, g, ratio=ratio)
+    made = [v.nonzero().flatten().add(1).tolist() for v in x[0, width - m :]]
+
+    def what(i, p):
+        return (
+            "covered"
+            if not p
+            else "mean"
+            if len(p) > 1
+            else "moved"
+            if operator == "reorder" and p != [i]
+            else "kept"
+        )
+
     return [(what(i, p), p) for i, p in enumerate(made, 1)]
 
+
 def alike(
-    items:Tensor,         # [U,L] histories, left-padded
-    length:Tensor,        # [U]
-    operator:str,
-    ratio:float,
-    seed:int=0,
-    similar:Similar|None=None, # what is inserted or put in an item's place
-)->float:                 # share of the users
+    items: Tensor,  # [U,L] histories, left-padded
+    length: Tensor,  # [U]
+    operator: str,
+    ratio: float,
+    seed: int = 0,
+    similar: Similar | None = None,  # what is inserted or put in an item's place
+) -> float:  # share of the users
     "How many users get a view that another user gets as well."
     g = torch.Generator().manual_seed(seed)
-    if operator in ("insert", "substitute"): view, _ = getattr(augment, operator)(items, length, g, similar=similar, ratio=ratio)
+    if operator in ("insert", "substitute"):
+        view, _ = getattr(augment, operator)(items, length, g, similar=similar, ratio=ratio)
     else:
-        name = torch.rand(int(items.max()) + 1, generator=torch.Generator().manual_seed(0), dtype=torch.double).index_fill_(0, torch.tensor(0), 0)
-        view = getattr(augment, operator)(name[items][..., None], length, g, ratio=ratio)[0][..., 0]         # items as vectors of one number
+        name = torch.rand(
+            int(items.max()) + 1, generator=torch.Generator().manual_seed(0), dtype=torch.double
+        ).index_fill_(0, torch.tensor(0), 0)
+        # items as vectors of one number
+        view = getattr(augment, operator)(name[items][..., None], length, g, ratio=ratio)[0][..., 0]
     _, which, count = view.unique(dim=0, return_inverse=True, return_counts=True)
     return (count[which] > 1).double().mean().item()
 
 # %% ../nbs/60_playground.ipynb #c015
 COLOUR = {"kept": BLUE, "moved": ORANGE, "covered": "#bbbbbb", "new": GREEN, "mean": PINK, "gone": "#bbbbbb"}
 
-def view_drawing(names:list[str], made:list)->tuple[list, list]: # left and right column: (y, text, colour); lines: (y left, y right)
+
+# left and right column: (y, text, colour); lines: (y left, y right)
+def view_drawing(names: list[str], made: list) -> tuple[list, list]:
     n, used = len(names), {p for w, ps in made if w != "new" for p in ps}
-    top = n - len(made)                                                                          # the most recent items stand side by side
-    say = {"kept": lambda p: names[p[0] - 1], "moved": lambda p: names[p[0] - 1], "covered": lambda p: "(covered)", "new": lambda p: f"similar to {names[p[0] - 1]}", "mean": lambda p: f"mean of {len(p)} items"}
+    # the most recent items stand side by side
+    top = n - len(made)
+    say = {
+        "kept": lambda p: names[p[0] - 1],
+        "moved": lambda p: names[p[0] - 1],
+        "covered": lambda p: "(covered)",
+        "new": lambda p: f"similar to {names[p[0] - 1]}",
+        "mean": lambda p: f"mean of {len(p)} items",
+    }
     left = [(-i, name, COLOUR["kept" if i + 1 in used else "gone"]) for i, name in enumerate(names)]
     right = [(-(top + i), say[w](p), COLOUR[w]) for i, (w, p) in enumerate(made)]
     return (left, right), [(-(q - 1), -(top + i)) for i, (w, p) in enumerate(made) for q in p]
+
 
 def play_augmentation():
     "What an operator makes of one user's history."
     ds, rows, _ = builtin()
     b, similar = rows.batch(), similar_by_counts(ds)
-    fig = canvas("the history, and the view made of it", height=420, xaxis=dict(visible=False, range=[-1.2, 2.4]), yaxis=dict(visible=False))
+    fig = canvas(
+        "the history, and the view made of it",
+        height=420,
+        xaxis=dict(visible=False, range=[-1.2, 2.4]),
+        yaxis=dict(visible=False),
+    )
     fig.add_scatter(mode="lines", line=dict(color="#cccccc", width=1), hoverinfo="skip")
-    for side in ("middle left", "middle right"): fig.add_scatter(mode="markers+text", textposition=side, marker_size=11, hoverinfo="text")
+    for side in ("middle left", "middle right"):
+        fig.add_scatter(mode="markers+text", textposition=side, marker_size=11, hoverinfo="text")
+
     def draw(fig, user, operator, ratio, seed):
-        items = b.items[user, -int(b.length[user]):].tolist()
+        items = b.items[user, -int(b.length[user]) :].tolist()
         made = augmented(len(items), operator, ratio, seed)
         (left, right), lines = view_drawing([ds.show(i) for i in items], made)
         with fig.batch_update():
-            fig.data[0].x, fig.data[0].y = [x for _ in lines for x in (0, 1, None)], [y for a, z in lines for y in (a, z, None)]
+            fig.data[0].x, fig.data[0].y = (
+                [x for _ in lines for x in (0, 1, None)],
+                [y for a, z in lines for y in (a, z, None)],
+            )
             for trace, x, column in ((fig.data[1], 0, left), (fig.data[2], 1, right)):
                 trace.x, trace.y, trace.text, trace.marker.color = [x] * len(column), *map(list, zip(*column))
         count = pd.Series([w for w, _ in made]).value_counts()
-        return (f"{operator}, ratio {ratio:.2f}: {len(items)} items became {len(made)} ({', '.join(f'{v} {k}' for k, v in count.sort_index().items())}). "
-                f"Of all {len(b.items):,} users, {alike(b.items, b.length, operator, ratio, seed, similar):.0%} get a view that another user gets too.")
+        return (
+            f"{operator}, ratio {ratio:.2f}: {len(items)} items became {len(made)}"
+            f" ({', '.join(f'{v} {k}' for k, v in count.sort_index().items())}). Of all {len(b.items):,}"
+            f" users, {alike(b.items, b.length, operator, ratio, seed, similar):.0%} get a view that another"
+            " user gets too."
+        )
+
     long = int((b.length == 10).nonzero()[0, 0])
-    controls = dict(user=slider("user", long, 0, len(b.items) - 1, 1), operator=choice("operator", OPERATORS, "crop", drop=True), ratio=slider("ratio", .6, 0., 1., .05), seed=slider("seed", 0, 0, 20, 1))
-    return playground("augmentation", controls, draw, fig, presets={"break it": dict(ratio=.05), "cover everything": dict(operator="mask", ratio=1.)})
+    controls = dict(
+        user=slider("user", long, 0, len(b.items) - 1, 1),
+        operator=choice("operator", OPERATORS, "crop", drop=True),
+        ratio=slider("ratio", 0.6, 0.0, 1.0, 0.05),
+        seed=slider("seed", 0, 0, 20, 1),
+    )
+    return playground(
+        "augmentation",
+        controls,
+        draw,
+        fig,
+        presets={"break it": dict(ratio=0.05), "cover everything": dict(operator="mask", ratio=1.0)},
+    )
 
 # %% ../nbs/60_playground.ipynb #c021
-SCALES = (0., .25, .5, 1., 2., 3., 5., 10., 20.)
+SCALES = (0.0, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0)
 _colour = torch.arange(200) % 2
-_points = torch.stack([3. * _colour - 1.5, 1. * _colour - .5], 1) + .7 * torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+_points = torch.stack([3.0 * _colour - 1.5, 1.0 * _colour - 0.5], 1) + 0.7 * torch.randn(
+    200, 2, generator=torch.Generator().manual_seed(0)
+)
+
 
 @cache
 def reversal_path(
-    scale:float,          # of the reversed gradient
-    steps:int=120,
-)->tuple[Tensor, Tensor]: # [steps+1,2,2] the shift of each colour; [steps+1,P] the discriminator's parameters
+    scale: float,
+    steps: int = 120,  # of the reversed gradient
+) -> tuple[
+    Tensor, Tensor
+]:  # [steps+1,2,2] the shift of each colour; [steps+1,P] the discriminator's parameters
     "Two blobs and a discriminator, trained against each other by one optimiser."
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        shift, net, path = nn.Parameter(torch.zeros(2, 2)), adversary.discriminator(2, classes=2, hidden=16), []
-    opt = torch.optim.SGD([shift, *net.parameters()], lr=.3)
-    for step in range(steps + 1):
+        shift, net, path = (
+            nn.Parameter(torch.zeros(2, 2)),
+            adversary.discriminator(2, classes=2, hidden=16),
+            [],
+        )
+    opt = torch.optim.SGD([shift, *net.parameters()], lr=0.3)
+    for _step in range(steps + 1):
         path.append((shift.detach().clone(), nn.utils.parameters_to_vector(net.parameters()).detach()))
-        opt.zero_grad(); adversary.adversarial_loss(net, _points + shift[_colour], _colour, scale).backward(); opt.step()
+        opt.zero_grad()
+        adversary.adversarial_loss(net, _points + shift[_colour], _colour, scale).backward()
+        opt.step()
     return tuple(map(torch.stack, zip(*path)))
 
+
 @torch.no_grad()
-def reversal_at(scale:float, step:int, side:int=41)->dict:
-    "Points, distance of the two centres, share of points that the discriminator names rightly, and its probability of colour 1 on a grid over all points."
+def reversal_at(scale: float, step: int, side: int = 41) -> dict:
+    """Points, distance of the two centres, share of points that the discriminator names rightly, and its
+    probability of colour 1 on a grid over all points.
+    """
     shift, parameters = (x[step] for x in reversal_path(scale))
     net = adversary.discriminator(2, classes=2, hidden=16)
     nn.utils.vector_to_parameters(parameters, net.parameters())
     x = _points + shift[_colour]
-    reach = max(4., 1.1 * x.abs().max().item())
+    reach = max(4.0, 1.1 * x.abs().max().item())
     ticks = torch.linspace(-reach, reach, side)
-    grid = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1)                          # [side,side,2]
-    return {"points": x, "distance": (x[_colour == 1].mean(0) - x[_colour == 0].mean(0)).norm().item(), "right": (net(x).argmax(1) == _colour).double().mean().item(),
-            "ticks": ticks, "probability": net(grid).softmax(-1)[..., 1]}
+    # [side,side,2]
+    grid = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1)
+    return {
+        "points": x,
+        "distance": (x[_colour == 1].mean(0) - x[_colour == 0].mean(0)).norm().item(),
+        "right": (net(x).argmax(1) == _colour).double().mean().item(),
+        "ticks": ticks,
+        "probability": net(grid).softmax(-1)[..., 1],
+    }
 
-def distances(scale:float)->Tensor: # [steps+1] of the two centres
+
+def distances(scale: float) -> Tensor:  # [steps+1] of the two centres
     shift = reversal_path(scale)[0]
     centre = torch.stack([_points[_colour == c].mean(0) for c in (0, 1)])
     return (centre + shift).diff(dim=1)[:, 0].norm(dim=1)
@@ -261,72 +438,174 @@ def distances(scale:float)->Tensor: # [steps+1] of the two centres
 # %% ../nbs/60_playground.ipynb #c024
 def play_reversal():
     "Two blobs and the boundary of the discriminator, step by step, for each scale."
-    fig = canvas("the blobs and the boundary", "how far apart the centres are", height=380, xaxis2=dict(title="step"), yaxis2=dict(rangemode="tozero"))
-    fig.add_heatmap(colorscale=[[0, "#9ecae9"], [.5, "#ffffff"], [1, "#fddc9a"]], zmin=0, zmax=1, showscale=False, hoverinfo="skip")
-    for c, colour, symbol in ((0, BLUE, "circle"), (1, ORANGE, "diamond")): fig.add_scatter(mode="markers", marker=dict(color=colour, symbol=symbol, size=6, line=dict(width=.5, color="white")), hoverinfo="skip")
-    fig.add_scatter(mode="lines", line_color=BLACK, row=1, col=2); fig.add_scatter(mode="markers", marker=dict(color=RED, size=11), row=1, col=2)
-    for s in SCALES: reversal_path(s)                                                            # all at once, so that no control waits
+    fig = canvas(
+        "the blobs and the boundary",
+        "how far apart the centres are",
+        height=380,
+        xaxis2=dict(title="step"),
+        yaxis2=dict(rangemode="tozero"),
+    )
+    fig.add_heatmap(
+        colorscale=[[0, "#9ecae9"], [0.5, "#ffffff"], [1, "#fddc9a"]],
+        zmin=0,
+        zmax=1,
+        showscale=False,
+        hoverinfo="skip",
+    )
+    for _c, colour, symbol in ((0, BLUE, "circle"), (1, ORANGE, "diamond")):
+        fig.add_scatter(
+            mode="markers",
+            marker=dict(color=colour, symbol=symbol, size=6, line=dict(width=0.5, color="white")),
+            hoverinfo="skip",
+        )
+    fig.add_scatter(mode="lines", line_color=BLACK, row=1, col=2)
+    fig.add_scatter(mode="markers", marker=dict(color=RED, size=11), row=1, col=2)
+    # all at once, so that no control waits
+    for s in SCALES:
+        reversal_path(s)
+
     def draw(fig, scale, step):
         at, d = reversal_at(scale, step), distances(scale)
         with fig.batch_update():
-            fig.data[0].x = fig.data[0].y = at["ticks"].numpy(); fig.data[0].z = at["probability"].numpy()
-            for c in (0, 1): fig.data[1 + c].x, fig.data[1 + c].y = at["points"][_colour == c].T.numpy()
-            fig.data[3].x, fig.data[3].y = np.arange(len(d)), d.numpy(); fig.data[4].x, fig.data[4].y = [step], [d[step].item()]
+            fig.data[0].x = fig.data[0].y = at["ticks"].numpy()
+            fig.data[0].z = at["probability"].numpy()
+            for c in (0, 1):
+                fig.data[1 + c].x, fig.data[1 + c].y = at["points"][_colour == c].T.numpy()
+            fig.data[3].x, fig.data[3].y = np.arange(len(d)), d.numpy()
+            fig.data[4].x, fig.data[4].y = [step], [d[step].item()]
             fig.layout.xaxis.range = fig.layout.yaxis.range = [at["ticks"][0].item(), at["ticks"][-1].item()]
-        return f"scale {scale:g}, step {step}: the centres of the two colours are {at['distance']:.2f} apart ({d[0]:.2f} at the start), and the discriminator names {at['right']:.0%} of the points rightly."
-    controls = dict(scale=choice("scale", [(f"{s:g}", s) for s in SCALES], 1.), step=slider("step", 20, 0, 120, 1))
-    return playground("reversal", controls, draw, fig, presets={"break it": dict(scale=20., step=120), "no reversal": dict(scale=0., step=120)})
+        return (
+            f"scale {scale:g}, step {step}: the centres of the two colours are {at['distance']:.2f} apart"
+            f" ({d[0]:.2f} at the start), and the discriminator names {at['right']:.0%} of the points"
+            " rightly."
+        )
+
+    controls = dict(
+        scale=choice("scale", [(f"{s:g}", s) for s in SCALES], 1.0), step=slider("step", 20, 0, 120, 1)
+    )
+    return playground(
+        "reversal",
+        controls,
+        draw,
+        fig,
+        presets={"break it": dict(scale=20.0, step=120), "no reversal": dict(scale=0.0, step=120)},
+    )
 
 # %% ../nbs/60_playground.ipynb #c030
-def item_map(table:Tensor)->Tensor: # [N,D] -> [N,2]
+def item_map(table: Tensor) -> Tensor:  # [N,D] -> [N,2]
     "The two main directions of the items' vectors."
     x = table.detach() - table.detach().mean(0)
     u, s, v = torch.linalg.svd(x, full_matrices=False)
-    return (u * s * v.gather(1, v.abs().argmax(1, keepdim=True)).sign().T)[:, :2]               # signs fixed, so that all machines draw the same map
+    # signs fixed, so that all machines draw the same map
+    return (u * s * v.gather(1, v.abs().argmax(1, keepdim=True)).sign().T)[:, :2]
 
-SMALL_MAPS = ((sasrec, {}), (s4rec, dict(clusters=32, seed=1)))                                   # other seeds: untrained items must not lie alike because they started alike
 
-def with_own_settings(runs:list, folder=None)->set[str]: # their names
-    "Those of stored runs whose settings are their method's own in the table of all systems, not a trial's or an ablation's."
+# other seeds: untrained items must not lie alike because they started alike
+SMALL_MAPS = ((sasrec, {}), (s4rec, dict(clusters=32, seed=1)))
+
+
+def with_own_settings(runs: list, folder=None) -> set[str]:  # their names
+    """Those of stored runs whose settings are their method's own in the table of all systems, not a trial's
+    or an ablation's.
+    """
     found = set()
     for name in {r.about["dataset"] for r in runs}:
-        try: calls = [call for call, _ in systems(name).values()]
-        except ValueError: continue                                                              # a dataset without settings of its own
+        try:
+            calls = [call for call, _ in systems(name).values()]
+        # a dataset without settings of its own
+        except ValueError:
+            continue
         methods = {r.about["method"].split(":")[-1] for r in runs}
-        found |= {r.path.stem for call in calls if call["method"].__qualname__ in methods for r in stored(call, name, folder)}
+        found |= {
+            r.path.stem
+            for call in calls
+            if call["method"].__qualname__ in methods
+            for r in stored(call, name, folder)
+        }
     return found
 
-def pair_of(runs:list, first:str, folder=None)->list: # of runs: two of one dataset, the first of a method with this name if there is one, the second of another method if there is one; `with_own_settings` if there are such, and of these the latest. Or []
+
+# of runs: two of one dataset, the first of a method with this name if there is one, the second of another
+# method if there is one; `with_own_settings` if there are such, and of these the latest. Or []
+def pair_of(runs: list, first: str, folder=None) -> list:
     own = with_own_settings(runs, folder)
-    runs = sorted(sorted(runs, key=lambda r: r.about["finished"], reverse=True), key=lambda r: (first not in r.about["method"], r.path.stem not in own))
-    pairs = [[a, b] for i, a in enumerate(runs) for b in runs[i + 1:] if a.about["dataset"] == b.about["dataset"]]
+    runs = sorted(
+        sorted(runs, key=lambda r: r.about["finished"], reverse=True),
+        key=lambda r: (first not in r.about["method"], r.path.stem not in own),
+    )
+    pairs = [
+        [a, b] for i, a in enumerate(runs) for b in runs[i + 1 :] if a.about["dataset"] == b.about["dataset"]
+    ]
     return min(pairs, key=lambda p: p[0].about["method"] == p[1].about["method"], default=[])
 
-def map_pair(folder=None)->list[pd.DataFrame]: # two, with columns x, y, count, name and the items as index; `attrs["title"]`
-    "The maps of two stored runs that keep `map.items`, `map.xy` and `map.count`; where there are none, those of two small models."
+
+# two, with columns x, y, count, name and the items as index; `attrs["title"]`
+def map_pair(folder=None) -> list[pd.DataFrame]:
+    """The maps of two stored runs that keep `map.items`, `map.xy` and `map.count`; where there are none,
+    those of two small models.
+    """
     two = pair_of([r for r in find_runs(folder) if "map.xy" in r.tensors], "sparseennet", folder)
+
     def frame(title, items, xy, count, ds):
-        df = pd.DataFrame({"x": xy[:, 0].double(), "y": xy[:, 1].double(), "count": count.long(), "name": [ds.show(i) if ds else str(i) for i in items.tolist()]}, index=items.tolist())
+        df = pd.DataFrame(
+            {
+                "x": xy[:, 0].double(),
+                "y": xy[:, 1].double(),
+                "count": count.long(),
+                "name": [ds.show(i) if ds else str(i) for i in items.tolist()],
+            },
+            index=items.tolist(),
+        )
         df.attrs["title"] = title
         return df
+
     if two:
         name = two[0].about["dataset"]
         ds = load(name) if name in at_hand() else None
-        return [frame(f"{r.row()['method']} on {name}", *(r.tensors[f"map.{k}"] for k in ("items", "xy", "count")), ds) for r in two]
+        return [
+            frame(
+                f"{r.row()['method']} on {name}",
+                *(r.tensors[f"map.{k}"] for k in ("items", "xy", "count")),
+                ds,
+            )
+            for r in two
+        ]
     ds = builtin()[0]
     count = torch.bincount(torch.cat([u[:-2] for u in ds]), minlength=ds.n_items + 1)[1:]
-    return [frame(f"small {m.__name__}, built-in dataset", torch.arange(1, ds.n_items + 1), item_map(small_model(m, **kw)[0].encoder.table()[1:ds.n_items + 1]), count, ds) for m, kw in SMALL_MAPS]
+    return [
+        frame(
+            f"small {m.__name__}, built-in dataset",
+            torch.arange(1, ds.n_items + 1),
+            item_map(small_model(m, **kw)[0].encoder.table()[1 : ds.n_items + 1]),
+            count,
+            ds,
+        )
+        for m, kw in SMALL_MAPS
+    ]
+
 
 def agreement(
-    a:pd.DataFrame, b:pd.DataFrame,
-    least:int=0,          # only items that occur so often
-    k:int=10,
-)->tuple[int, float]:     # items left; mean share of an item's k nearest on one map that are among its k nearest on the other (nan: k or fewer others)
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    least: int = 0,
+    k: int = 10,  # only items that occur so often
+    # items left; mean share of an item's k nearest on one map that are among its k nearest on the other (nan:
+    # k or fewer others)
+) -> tuple[int, float]:
     "How far two maps of the same items agree."
     both = a.index.intersection(b.index)
     both = both[(a["count"][both] >= least).to_numpy()]
-    if len(both) < k + 2: return len(both), float("nan")
-    def near(df): return torch.cdist(xy := torch.tensor(df.loc[both, ["x", "y"]].to_numpy()), xy).fill_diagonal_(float("inf")).topk(k, largest=False).indices
+    if len(both) < k + 2:
+        return len(both), float("nan")
+
+    def near(df):
+        return (
+            torch.cdist(xy := torch.tensor(df.loc[both, ["x", "y"]].to_numpy()), xy)
+            .fill_diagonal_(float("inf"))
+            .topk(k, largest=False)
+            .indices
+        )
+
     hit = torch.zeros(len(both), len(both)).scatter_(1, near(a), 1).gather(1, near(b))
     return len(both), hit.mean().item()
 
@@ -334,86 +613,184 @@ def agreement(
 def play_maps(folder=None):
     "Two linked maps of items and a threshold on how often an item occurs."
     import jscatter
+
     a, b = map_pair(folder)
     views = [jscatter.Scatter(data=df, x="x", y="y", color=BLUE, size=4, height=340) for df in (a, b)]
-    both = jscatter.compose([(v, df.attrs["title"]) for v, df in zip(views, (a, b))], sync_selection=True, sync_hover=True, match_by="index")
+    both = jscatter.compose(
+        [(v, df.attrs["title"]) for v, df in zip(views, (a, b))],
+        sync_selection=True,
+        sync_hover=True,
+        match_by="index",
+    )
     too_many = int(a["count"].nlargest(11).min()) + 1
     controls = dict(least=slider("occurs at least", 5, 0, too_many, 1))
+
     def draw(fig, least):
-        for v, df in zip(views, (a, b)): v.filter(df.index[df["count"] >= least])
+        for v, df in zip(views, (a, b)):
+            v.filter(df.index[df["count"] >= least])
         n, shared = agreement(a, b, least)
         chosen = [a.name[i] for i in views[0].selection() if i in a.index]
-        return (f"{n:,} of {len(a):,} items occur {least} times or more. " + (f"Of the ten nearest of an item, {shared:.0%} are the same on both maps; by chance {10 / (n - 1):.1%}." if shared == shared else "Too few for ten neighbours each.")
-                + (f" Selected: {', '.join(chosen[:8])}{' ...' if len(chosen) > 8 else ''}." if chosen else ""))
-    box = playground("maps", controls, draw, both, presets={"break it": dict(least=too_many), "all items": dict(least=0)})
+        return (
+            f"{n:,} of {len(a):,} items occur {least} times or more. "
+            + (
+                f"Of the ten nearest of an item, {shared:.0%} are the same on both maps; by chance"
+                f" {10 / (n - 1):.1%}."
+                if shared == shared
+                else "Too few for ten neighbours each."
+            )
+            + (f" Selected: {', '.join(chosen[:8])}{' ...' if len(chosen) > 8 else ''}." if chosen else "")
+        )
+
+    box = playground(
+        "maps", controls, draw, both, presets={"break it": dict(least=too_many), "all items": dict(least=0)}
+    )
     views[0].widget.observe(lambda _: box.say(), "selection")
     return box
 
 # %% ../nbs/60_playground.ipynb #c040
-def turned(h:Tensor, n:Tensor, lam:float)->Tensor: # [2], [2] -> [2]
+def turned(h: Tensor, n: Tensor, lam: float) -> Tensor:  # [2], [2] -> [2]
     "FENRec's hard negative (Eq. 9-10), written out so that its gradient can be let through."
     return F.normalize(lam * F.normalize(h, dim=0) + (1 - lam) * F.normalize(n, dim=0), dim=0) * n.norm()
 
+
 def hard_push(
-    lam:float,
-    angle:float,          # of the negative to the anchor, in degrees
-    stop:bool=True,       # no gradient through the turned negative
-)->dict[str, Tensor]:     # "anchor", "negative", "turned", "push": which way a step down the similarity moves the anchor
+    lam: float,
+    angle: float,  # of the negative to the anchor, in degrees
+    stop: bool = True,  # no gradient through the turned negative
+) -> dict[
+    str, Tensor
+]:  # "anchor", "negative", "turned", "push": which way a step down the similarity moves the anchor
     "An anchor on the unit circle, a negative, and what the turned negative does to the anchor."
     a = torch.tensor(angle, dtype=torch.double).deg2rad()
-    h, n = torch.tensor([1., 0.], dtype=torch.double, requires_grad=True), torch.stack([a.cos(), a.sin()])
+    h, n = torch.tensor([1.0, 0.0], dtype=torch.double, requires_grad=True), torch.stack([a.cos(), a.sin()])
     t = turned(h.detach() if stop else h, n, lam)
     similarity = losses.enduring_hard(torch.stack([h, n]), lam)[0, 1] if stop else h @ t
-    return {"anchor": h.detach(), "negative": n, "turned": t.detach(), "push": -torch.autograd.grad(similarity, h)[0]}
+    return {
+        "anchor": h.detach(),
+        "negative": n,
+        "turned": t.detach(),
+        "push": -torch.autograd.grad(similarity, h)[0],
+    }
 
-def ahead(history:int, gamma:float)->tuple[list[str], list[float]]: # names of the items, their weights
+
+def ahead(history: int, gamma: float) -> tuple[list[str], list[float]]:  # names of the items, their weights
     "FENRec's label of a training row of the built-in dataset."
     ds, _, rows = builtin()
     items, weight = losses.soft_labels(rows[torch.tensor([history])], gamma)
-    return [ds.show(i) for i in items[0].tolist() if i], [x for x, i in zip(weight[0].tolist(), items[0].tolist()) if i]
+    return [ds.show(i) for i in items[0].tolist() if i], [
+        x for x, i in zip(weight[0].tolist(), items[0].tolist()) if i
+    ]
 
 # %% ../nbs/60_playground.ipynb #c043
 def play_soft_labels():
     "The label of one history, and one negative turned towards its anchor."
     history = int((builtin()[2].length == 4).nonzero()[0, 0])
-    fig = canvas("what the label says comes next", "a negative, turned towards the anchor", widths=[.45, .55], height=380, yaxis=dict(range=[0, 1.05], title="weight"),
-                 xaxis2=dict(range=[-1.5, 2.1], zeroline=False), yaxis2=dict(range=[-1.5, 1.5], scaleanchor="x2", zeroline=False))
+    fig = canvas(
+        "what the label says comes next",
+        "a negative, turned towards the anchor",
+        widths=[0.45, 0.55],
+        height=380,
+        yaxis=dict(range=[0, 1.05], title="weight"),
+        xaxis2=dict(range=[-1.5, 2.1], zeroline=False),
+        yaxis2=dict(range=[-1.5, 1.5], scaleanchor="x2", zeroline=False),
+    )
     fig.add_bar(marker_color=ORANGE, row=1, col=1)
     fig.add_shape(type="circle", x0=-1, y0=-1, x1=1, y1=1, line_color="#cccccc", row=1, col=2)
-    fig.add_scatter(mode="lines+markers", marker=dict(symbol="arrow-bar-up", size=[0, 12], angleref="previous"), line_color=RED, row=1, col=2)
-    fig.add_scatter(mode="markers+text", marker=dict(size=12, color=[BLUE, "#888888", ORANGE], symbol=["circle", "square", "diamond"]), text=["anchor", "negative", "turned"], textposition="top center", row=1, col=2)
+    fig.add_scatter(
+        mode="lines+markers",
+        marker=dict(symbol="arrow-bar-up", size=[0, 12], angleref="previous"),
+        line_color=RED,
+        row=1,
+        col=2,
+    )
+    fig.add_scatter(
+        mode="markers+text",
+        marker=dict(size=12, color=[BLUE, "#888888", ORANGE], symbol=["circle", "square", "diamond"]),
+        text=["anchor", "negative", "turned"],
+        textposition="top center",
+        row=1,
+        col=2,
+    )
+
     def draw(fig, gamma, lam, angle, stop):
         names, weight = ahead(history, gamma)
         p = hard_push(lam, float(angle), stop)
-        end = p["anchor"] + .8 * p["push"]
+        end = p["anchor"] + 0.8 * p["push"]
         with fig.batch_update():
             fig.data[0].x, fig.data[0].y = names, weight
-            fig.data[1].x, fig.data[1].y = ([1., end[0].item()], [0., end[1].item()]) if p["push"].norm() > 1e-3 else ([], [])
+            fig.data[1].x, fig.data[1].y = (
+                ([1.0, end[0].item()], [0.0, end[1].item()]) if p["push"].norm() > 1e-3 else ([], [])
+            )
             fig.data[2].x, fig.data[2].y = torch.stack([p["anchor"], p["negative"], p["turned"]]).T.numpy()
         t = p["turned"]
-        where = f"The turned negative is at {torch.rad2deg(torch.atan2(t[1], t[0])).abs():.0f} degrees, cosine {t[0]:.2f} with the anchor" if t.norm() > 1e-3 else "Anchor and negative cancel: the turned negative has no direction"
-        return (f"gamma {gamma:.2f}: the label gives the next item {weight[0]:.0%}{', as much as each of the others' if gamma == 1 else ''}. Lambda {lam:.2f}, negative at {angle} degrees. {where}; "
-                + (f"{abs(p['push'][0] / p['push'].norm()):.0%} of the step is along the anchor itself." if p["push"].norm() > 1e-3 else "the anchor is not pushed at all."))
+        where = (
+            f"The turned negative is at {torch.rad2deg(torch.atan2(t[1], t[0])).abs():.0f} degrees, cosine"
+            f" {t[0]:.2f} with the anchor"
+            if t.norm() > 1e-3
+            else "Anchor and negative cancel: the turned negative has no direction"
+        )
+        return (
+            f"gamma {gamma:.2f}: the label gives the next item"
+            f" {weight[0]:.0%}{', as much as each of the others' if gamma == 1 else ''}. Lambda {lam:.2f},"
+            f" negative at {angle} degrees. {where}; "
+            + (
+                f"{abs(p['push'][0] / p['push'].norm()):.0%} of the step is along the anchor itself."
+                if p["push"].norm() > 1e-3
+                else "the anchor is not pushed at all."
+            )
+        )
+
     import ipywidgets as W
-    controls = dict(gamma=slider("gamma", .2, 0., 1., .05), lam=slider("lambda", .4, 0., .5, .05), angle=slider("angle of the negative", 100, 0, 200, 1), stop=W.Checkbox(True, description="stop the gradient"))
-    return playground("soft_labels", controls, draw, fig, presets={"break it": dict(gamma=1., lam=.5, angle=180), "one degree on": dict(gamma=1., lam=.5, angle=181), "let it through": dict(stop=False)})
+
+    controls = dict(
+        gamma=slider("gamma", 0.2, 0.0, 1.0, 0.05),
+        lam=slider("lambda", 0.4, 0.0, 0.5, 0.05),
+        angle=slider("angle of the negative", 100, 0, 200, 1),
+        stop=W.Checkbox(True, description="stop the gradient"),
+    )
+    return playground(
+        "soft_labels",
+        controls,
+        draw,
+        fig,
+        presets={
+            "break it": dict(gamma=1.0, lam=0.5, angle=180),
+            "one degree on": dict(gamma=1.0, lam=0.5, angle=181),
+            "let it through": dict(stop=False),
+        },
+    )
 
 # %% ../nbs/60_playground.ipynb #c049
 def densities(
-    row:dict,             # of a history: "positive", "negative", "hard" as quantiles from the least to the largest, evenly spaced
-    edges:np.ndarray,     # [n+1] of the bins
-)->dict[str, np.ndarray]: # [n] density in each bin
+    # of a history: "positive", "negative", "hard" as quantiles from the least to the largest, evenly spaced
+    row: dict,
+    edges: np.ndarray,  # [n+1] of the bins
+) -> dict[str, np.ndarray]:  # [n] density in each bin
     "Histograms made from quantiles."
     return {n: density(row[n], edges) for n in KINDS if isinstance(row.get(n), list)}
 
-def _each_epoch(training): return watch_similarities(training, every=1)
-def watched(folder=None)->dict[str, list[dict]]: # title -> rows of the history that have similarities
+
+def _each_epoch(training):
+    return watch_similarities(training, every=1)
+
+
+def watched(folder=None) -> dict[str, list[dict]]:  # title -> rows of the history that have similarities
     "Stored runs that were watched with `watch_similarities`; where there are none, two small ones."
-    stored = {f"{r.row()['method']} on {r.about['dataset']}, {r.path.stem[-8:]}{'' if any('hard' in h for h in r.about['history']) else ', without turned negatives'}": [h for h in r.about["history"] if isinstance(h.get("negative"), list)] for r in find_runs(folder)}
+    stored = {
+        f"{r.row()['method']} on {r.about['dataset']}, {r.path.stem[-8:]}"
+        f"{'' if any('hard' in h for h in r.about['history']) else ', without turned negatives'}": [
+            h for h in r.about["history"] if isinstance(h.get("negative"), list)
+        ]
+        for r in find_runs(folder)
+    }
     stored = {t: h for t, h in stored.items() if h}
-    if stored: return stored
+    if stored:
+        return stored
     small = dict(epochs=5, rows=prefix_rows, every=10, watch=_each_epoch, clusters=16, warmup=1)
-    return {"small fenrec, built-in dataset": small_model(fenrec, **small)[1], "small fenrec, without turned negatives": small_model(fenrec, hard=False, **small)[1]}
+    return {
+        "small fenrec, built-in dataset": small_model(fenrec, **small)[1],
+        "small fenrec, without turned negatives": small_model(fenrec, hard=False, **small)[1],
+    }
 
 # %% ../nbs/60_playground.ipynb #c051
 def play_epochs(folder=None):
@@ -422,133 +799,298 @@ def play_epochs(folder=None):
     plain = next((t for t, rows in runs.items() if not any("hard" in r for r in rows)), None)
     first = next((t for t, rows in runs.items() if any("hard" in r for r in rows)), next(iter(runs)))
     early = [r["epoch"] for r in runs[first] if "hard" not in r] or [runs[first][0]["epoch"]]
-    ends = np.array([[r[n][i] for rows in runs.values() for r in rows for n in KINDS if n in r] for i in (1, -2)])
-    edges = np.linspace(ends[0].min(), ends[1].max(), 81)                                        # common to all: nothing jumps but the data
+    ends = np.array(
+        [[r[n][i] for rows in runs.values() for r in rows for n in KINDS if n in r] for i in (1, -2)]
+    )
+    # common to all: nothing jumps but the data
+    edges = np.linspace(ends[0].min(), ends[1].max(), 81)
     top = max(d.max() for rows in runs.values() for r in rows for d in densities(r, edges).values())
-    fig = canvas("similarity with the anchor", xaxis=dict(title="inner product", range=[edges[0], edges[-1]]), yaxis=dict(title="density", range=[0, top]))
-    for n, colour in KINDS.items(): fig.add_scatter(name={"hard": "turned negatives"}.get(n, f"{n}s"), mode="lines", line=dict(color=colour, shape="hvh", dash={"negative": "dot"}.get(n, "solid")), fill="tozeroy")
-    fig.update_layout(showlegend=True, legend=dict(x=.01, y=.99))
-    epoch, run = choice("epoch", [r["epoch"] for r in runs[first]], runs[first][-1]["epoch"]), choice("run", list(runs), first, drop=True)
+    fig = canvas(
+        "similarity with the anchor",
+        xaxis=dict(title="inner product", range=[edges[0], edges[-1]]),
+        yaxis=dict(title="density", range=[0, top]),
+    )
+    for n, colour in KINDS.items():
+        fig.add_scatter(
+            name={"hard": "turned negatives"}.get(n, f"{n}s"),
+            mode="lines",
+            line=dict(color=colour, shape="hvh", dash={"negative": "dot"}.get(n, "solid")),
+            fill="tozeroy",
+        )
+    fig.update_layout(showlegend=True, legend=dict(x=0.01, y=0.99))
+    epoch, run = (
+        choice("epoch", [r["epoch"] for r in runs[first]], runs[first][-1]["epoch"]),
+        choice("run", list(runs), first, drop=True),
+    )
+
     def draw(fig, run, epoch):
         row = min(runs[run], key=lambda r: abs(r["epoch"] - epoch))
         d = densities(row, edges)
         with fig.batch_update():
-            for trace, n in zip(fig.data, KINDS): trace.x, trace.y = ((edges[1:] + edges[:-1]) / 2, d[n]) if n in d else ([], [])
+            for trace, n in zip(fig.data, KINDS):
+                trace.x, trace.y = ((edges[1:] + edges[:-1]) / 2, d[n]) if n in d else ([], [])
         middle = {n: row[n][len(row[n]) // 2] for n in d}
-        return f"{run}, epoch {row['epoch']}: median similarity " + ", ".join(f"of {'turned negatives' if n == 'hard' else n + 's'} {v:.2f}" for n, v in middle.items()) + ("." if "hard" in d else "; no turned negatives.")
-    return playground("epochs", dict(run=run, epoch=epoch), draw, fig, presets={"break it": dict(run=plain) if plain else dict(epoch=early[-1])})
+        return (
+            f"{run}, epoch {row['epoch']}: median similarity "
+            + ", ".join(
+                f"of {'turned negatives' if n == 'hard' else n + 's'} {v:.2f}" for n, v in middle.items()
+            )
+            + ("." if "hard" in d else "; no turned negatives.")
+        )
+
+    return playground(
+        "epochs",
+        dict(run=run, epoch=epoch),
+        draw,
+        fig,
+        presets={"break it": dict(run=plain) if plain else dict(epoch=early[-1])},
+    )
 
 # %% ../nbs/60_playground.ipynb #c057
-SCORES = torch.tensor([[.95, .20, .10, .05], [.90, .55, .10, .15], [.85, .30, .50, .10], [.80, .15, .30, .60], [.75, .60, .20, .10], [.70, .10, .55, .25], [.65, .25, .15, .50], [.30, .35, .10, .40]])
+SCORES = torch.tensor(
+    [
+        [0.95, 0.20, 0.10, 0.05],
+        [0.90, 0.55, 0.10, 0.15],
+        [0.85, 0.30, 0.50, 0.10],
+        [0.80, 0.15, 0.30, 0.60],
+        [0.75, 0.60, 0.20, 0.10],
+        [0.70, 0.10, 0.55, 0.25],
+        [0.65, 0.25, 0.15, 0.50],
+        [0.30, 0.35, 0.10, 0.40],
+    ]
+)
+
 
 def balanced(
-    scores:Tensor,        # [B,K]
-    eps:float,
-    steps:int,            # 0: rows alone; then columns and rows in turn, two steps to a round
-    logs:bool=True,       # False: with plain exponentials, as it is often written
-)->Tensor:                # [B,K]
+    scores: Tensor,  # [B,K]
+    eps: float,
+    steps: int,  # 0: rows alone; then columns and rows in turn, two steps to a round
+    logs: bool = True,  # False: with plain exponentials, as it is often written
+) -> Tensor:  # [B,K]
     "Sinkhorn-Knopp, stopped anywhere."
     q = scores / eps if logs else (scores / eps).exp()
-    for i in range(steps) if steps else [1]: q = q - q.logsumexp(i % 2, keepdim=True) if logs else q / q.sum(i % 2, keepdim=True)
-    return (q.exp() if logs else q) * (len(q) / q.shape[1] if steps % 2 else 1)       # columns that were divided last are shown with the sum B/K
+    for i in range(steps) if steps else [1]:
+        q = q - q.logsumexp(i % 2, keepdim=True) if logs else q / q.sum(i % 2, keepdim=True)
+    # columns that were divided last are shown with the sum B/K
+    return (q.exp() if logs else q) * (len(q) / q.shape[1] if steps % 2 else 1)
 
 # %% ../nbs/60_playground.ipynb #c060
 def play_sinkhorn():
     "Scores, and what Sinkhorn-Knopp makes of them, one normalisation after the other."
     import ipywidgets as W
     from plotly.subplots import make_subplots
-    fig = make_subplots(2, 2, row_heights=[.25, .75], column_widths=[.75, .25], shared_xaxes=True, shared_yaxes=True, horizontal_spacing=.03, vertical_spacing=.05)
+
+    fig = make_subplots(
+        2,
+        2,
+        row_heights=[0.25, 0.75],
+        column_widths=[0.75, 0.25],
+        shared_xaxes=True,
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        vertical_spacing=0.05,
+    )
     users, cluster = [f"user {i}" for i in range(1, 9)], [f"cluster {k}" for k in range(1, 5)]
-    fig.add_bar(x=cluster, marker_color=ORANGE, row=1, col=1); fig.add_bar(y=users, orientation="h", marker_color=GREEN, row=2, col=2)
-    fig.add_heatmap(x=cluster, y=users, zmin=0, zmax=1, colorscale=[[0, "#ffffff"], [1, BLUE]], showscale=False, texttemplate="%{text}", row=2, col=1)
-    fig.add_hline(2, line_dash="dot", row=1, col=1); fig.add_vline(1, line_dash="dot", row=2, col=2)
-    fig.update_layout(template="plotly_white", width=700, height=430, margin=dict(l=60, r=20, t=20, b=40), showlegend=False, yaxis=dict(range=[0, 8.4], title="users in all"), yaxis3=dict(autorange="reversed"), xaxis4=dict(range=[0, 2.1]))
+    fig.add_bar(x=cluster, marker_color=ORANGE, row=1, col=1)
+    fig.add_bar(y=users, orientation="h", marker_color=GREEN, row=2, col=2)
+    fig.add_heatmap(
+        x=cluster,
+        y=users,
+        zmin=0,
+        zmax=1,
+        colorscale=[[0, "#ffffff"], [1, BLUE]],
+        showscale=False,
+        texttemplate="%{text}",
+        row=2,
+        col=1,
+    )
+    fig.add_hline(2, line_dash="dot", row=1, col=1)
+    fig.add_vline(1, line_dash="dot", row=2, col=2)
+    fig.update_layout(
+        template="plotly_white",
+        width=700,
+        height=430,
+        margin=dict(l=60, r=20, t=20, b=40),
+        showlegend=False,
+        yaxis=dict(range=[0, 8.4], title="users in all"),
+        yaxis3=dict(autorange="reversed"),
+        xaxis4=dict(range=[0, 2.1]),
+    )
+
     def draw(fig, steps, eps, logs):
         q = balanced(SCORES, eps, steps, logs)
         fine = bool(q.isfinite().all())
-        shown = q.nan_to_num(0., 0., 0.)
+        shown = q.nan_to_num(0.0, 0.0, 0.0)
         with fig.batch_update():
-            fig.data[0].y, fig.data[1].x, fig.data[2].z = shown.sum(0).numpy(), shown.sum(1).numpy(), shown.numpy()
+            fig.data[0].y, fig.data[1].x, fig.data[2].z = (
+                shown.sum(0).numpy(),
+                shown.sum(1).numpy(),
+                shown.numpy(),
+            )
             fig.data[2].text = [[f"{x:.2f}" for x in r] for r in q.tolist()]
-        done = "nothing balanced yet" if not steps else f"{'rows' if steps % 2 == 0 else 'columns'} divided last"
-        return f"step {steps}, {done}, eps {eps:g}{'' if logs else ', without logarithms'}: " + (f"the clusters hold {', '.join(f'{x:.2f}' for x in q.sum(0).tolist())} users, the rows sum to between {q.sum(1).min():.2f} and {q.sum(1).max():.2f}."
-            if fine else f"{int((~q.isfinite()).sum())} of 32 numbers are not numbers any more: exp({SCORES.max() / eps:.0f}) is too large for float32.")
-    controls = dict(steps=slider("steps", 2, 0, 12, 1), eps=choice("eps", [(f"{e:g}", e) for e in (.005, .01, .02, .05, .1, .2, .5, 1.)], .05), logs=W.Checkbox(True, description="in logarithms"))
-    return playground("sinkhorn", controls, draw, fig, presets={"break it": dict(steps=6, eps=.01, logs=False), "no balancing": dict(steps=0)})
+        done = (
+            "nothing balanced yet" if not steps else f"{'rows' if steps % 2 == 0 else 'columns'} divided last"
+        )
+        return f"step {steps}, {done}, eps {eps:g}{'' if logs else ', without logarithms'}: " + (
+            f"the clusters hold {', '.join(f'{x:.2f}' for x in q.sum(0).tolist())} users, the rows sum to"
+            f" between {q.sum(1).min():.2f} and {q.sum(1).max():.2f}."
+            if fine
+            else (
+                f"{int((~q.isfinite()).sum())} of 32 numbers are not numbers any more:"
+                f" exp({SCORES.max() / eps:.0f}) is too large for float32."
+            )
+        )
+
+    controls = dict(
+        steps=slider("steps", 2, 0, 12, 1),
+        eps=choice("eps", [(f"{e:g}", e) for e in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)], 0.05),
+        logs=W.Checkbox(True, description="in logarithms"),
+    )
+    return playground(
+        "sinkhorn",
+        controls,
+        draw,
+        fig,
+        presets={"break it": dict(steps=6, eps=0.01, logs=False), "no balancing": dict(steps=0)},
+    )
 
 # %% ../nbs/60_playground.ipynb #c066
 def head_begins(
-    counts:Tensor,        # [K,T] users by cluster and by length
-    share:float,          # of all users, the longest histories
-)->int:
+    counts: Tensor,  # [K,T] users by cluster and by length
+    share: float,  # of all users, the longest histories
+) -> int:
     "From how many items on a user can belong to the head."
-    users = counts.sum(0).flip(0).cumsum(0).flip(0)                                              # [T] with so many items or more
+    # [T] with so many items or more
+    users = counts.sum(0).flip(0).cumsum(0).flip(0)
     return int((users >= share * users[0]).nonzero().max())
 
-def dealt(counts:Tensor, seed:int=0)->Tensor: # [K,T]: clusters of the same sizes, the same users at random
+
+def dealt(
+    counts: Tensor, seed: int = 0
+) -> Tensor:  # [K,T]: clusters of the same sizes, the same users at random
     "What the clusters would be by chance."
     n, T = counts.long(), counts.shape[1]
     length = torch.arange(T).repeat_interleave(n.sum(0))
-    cluster = torch.arange(len(n)).repeat_interleave(n.sum(1))[torch.randperm(len(length), generator=torch.Generator().manual_seed(seed))]
+    cluster = torch.arange(len(n)).repeat_interleave(n.sum(1))[
+        torch.randperm(len(length), generator=torch.Generator().manual_seed(seed))
+    ]
     return torch.bincount(cluster * T + length, minlength=n.numel()).view_as(n)
 
-def cluster_pair(folder=None)->dict[str, Tensor]: # title -> [K,T]
-    "`cluster.lengths` of two stored runs of one dataset, S4Rec's among them if there is one; where there are none, those of two small models."
+
+def cluster_pair(folder=None) -> dict[str, Tensor]:  # title -> [K,T]
+    """`cluster.lengths` of two stored runs of one dataset, S4Rec's among them if there is one; where there
+    are none, those of two small models.
+    """
     two = pair_of([r for r in find_runs(folder) if "cluster.lengths" in r.tensors], "s4rec", folder)
-    if two: return {f"{r.row()['method']} on {r.about['dataset']}, {r.path.stem[-8:]}": r.tensors["cluster.lengths"].long() for r in two}
+    if two:
+        return {
+            f"{r.row()['method']} on {r.about['dataset']}, {r.path.stem[-8:]}": (
+                r.tensors["cluster.lengths"].long()
+            )
+            for r in two
+        }
     ds, rows, _ = builtin()
     s4, icl = small_model(s4rec, clusters=32, seed=1)[0], small_model(iclrec, clusters=32)[0]
-    with torch.no_grad(): online, fitted = s4.assign(s4.unit(represent_all(s4, rows)))[1], icl.kmeans.assign(represent_all(icl, rows))
-    return {"small s4rec, prototypes": lengths_in_clusters(online, ds.lengths[rows.user], 32), "small iclrec, centroids": lengths_in_clusters(fitted, ds.lengths[rows.user], 32)}
+    with torch.no_grad():
+        online, fitted = (
+            s4.assign(s4.unit(represent_all(s4, rows)))[1],
+            icl.kmeans.assign(represent_all(icl, rows)),
+        )
+    return {
+        "small s4rec, prototypes": lengths_in_clusters(online, ds.lengths[rows.user], 32),
+        "small iclrec, centroids": lengths_in_clusters(fitted, ds.lengths[rows.user], 32),
+    }
 
 # %% ../nbs/60_playground.ipynb #c069
 def play_head(folder=None):
     "Head rates of two models' clusters, and of the first one's with users dealt at random."
     pair = cluster_pair(folder)
     sets = {**pair, "the first, users dealt at random": dealt(next(iter(pair.values())))}
-    fig = canvas("head's part of each cluster", yaxis=dict(range=[-.03, 1.03]))
-    for t, colour in zip(sets, (COLOURS["S4Rec"], COLOURS["ICLRec"], "#888888")): fig.add_box(name=t, boxpoints="all", jitter=.4, pointpos=-1.6, marker=dict(color=colour, size=4))
-    fig.add_hline(.2, line_dash="dot")
+    fig = canvas("head's part of each cluster", yaxis=dict(range=[-0.03, 1.03]))
+    for t, colour in zip(sets, (COLOURS["S4Rec"], COLOURS["ICLRec"], "#888888")):
+        fig.add_box(name=t, boxpoints="all", jitter=0.4, pointpos=-1.6, marker=dict(color=colour, size=4))
+    fig.add_hline(0.2, line_dash="dot")
+
     def draw(fig, share):
-        try: rates = {t: head_rates(c, share) for t, c in sets.items()}
-        except ValueError as e: return f"Not shown: {e}"                                # the picture stays as it was
+        try:
+            rates = {t: head_rates(c, share) for t, c in sets.items()}
+        # the picture stays as it was
+        except ValueError as e:
+            return f"Not shown: {e}"
         with fig.batch_update():
-            for trace, r in zip(fig.data, rates.values()): trace.y = r.numpy()
+            for trace, r in zip(fig.data, rates.values()):
+                trace.y = r.numpy()
             fig.layout.shapes[0].y0 = fig.layout.shapes[0].y1 = share
-        def say(r): low, mid, high = r.quantile(torch.tensor([.25, .5, .75], dtype=torch.double)).tolist(); return f"{mid:.2f} (middle half {low:.2f} to {high:.2f}, {int((r == 0).sum())} of {len(r)} clusters without)"
-        return f"Head: {share:.0%} of the users, {head_begins(next(iter(sets.values())), share)} items or more. Median rate of " + "; ".join(f"{t}: {say(r)}" for t, r in rates.items()) + "."
-    return playground("head", dict(share=slider("head share", .2, .01, .6, .01)), draw, fig, presets={"break it": dict(share=.01)})
+
+        def say(r):
+            low, mid, high = r.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=torch.double)).tolist()
+            return (
+                f"{mid:.2f} (middle half {low:.2f} to {high:.2f}, {int((r == 0).sum())} of {len(r)} clusters"
+                " without)"
+            )
+
+        return (
+            f"Head: {share:.0%} of the users, {head_begins(next(iter(sets.values())), share)} items or more."
+            " Median rate of " + "; ".join(f"{t}: {say(r)}" for t, r in rates.items()) + "."
+        )
+
+    return playground(
+        "head",
+        dict(share=slider("head share", 0.2, 0.01, 0.6, 0.01)),
+        draw,
+        fig,
+        presets={"break it": dict(share=0.01)},
+    )
 
 # %% ../nbs/60_playground.ipynb #c074
 @torch.no_grad()
-def hidden_state(user:int)->tuple[Tensor, Tensor, int]: # [D], [V,D], the next item
+def hidden_state(user: int) -> tuple[Tensor, Tensor, int]:  # [D], [V,D], the next item
     "What a small SASRec makes of one user's history, its item table, and the item that comes next."
     o, (ds, rows, _) = small_model(sasrec)[0].eval(), builtin()
     b = rows[torch.tensor([user])].batch()
-    return o.encoder(b.items, b.layout, at=b.layout.last)[0], o.encoder.table().detach()[:ds.n_items + 1], int(ds.items[rows.start[user] + rows.length[user]])
+    return (
+        o.encoder(b.items, b.layout, at=b.layout.last)[0],
+        o.encoder.table().detach()[: ds.n_items + 1],
+        int(ds.items[rows.start[user] + rows.length[user]]),
+    )
+
 
 def proposed(
-    h:Tensor,             # [D]
-    table:Tensor,         # [N+1,D]
-    target:int,           # the next item, never proposed
-    alpha:float,
-    beta:float,
-    seed:int=0,           # of the candidates
-)->tuple[Tensor, Tensor]: # [C] items, the likeliest first; [C] their chances
+    h: Tensor,  # [D]
+    table: Tensor,  # [N+1,D]
+    target: int,  # the next item, never proposed
+    alpha: float,
+    beta: float,
+    seed: int = 0,  # of the candidates
+) -> tuple[Tensor, Tensor]:  # [C] items, the likeliest first; [C] their chances
     "GenNi's distribution at one position, sorted."
     among = samplers.candidates(len(table) - 1, beta, torch.Generator().manual_seed(seed))
-    q, order = samplers.proposals(h[None], table, torch.tensor([target]), among, alpha)[0].sort(descending=True, stable=True)
+    q, order = samplers.proposals(h[None], table, torch.tensor([target]), among, alpha)[0].sort(
+        descending=True, stable=True
+    )
     return among[order], q
 
-def spread_of(q:Tensor)->float: # between 1 and C: so many equally likely items would be as uncertain
+
+def spread_of(q: Tensor) -> float:  # between 1 and C: so many equally likely items would be as uncertain
     return torch.special.entr(q.double()).sum().exp().item()
 
 # %% ../nbs/60_playground.ipynb #c078
 def play_proposals():
     "GenNi's proposals for one user's history."
     ds = builtin()[0]
-    fig = canvas("chance of each candidate, the likeliest first", "the first ten", space=.22, height=380, xaxis=dict(title="place", type="log", dtick=1), yaxis=dict(title="chance", type="log", range=[-8, .2], exponentformat="power", dtick=2), xaxis2=dict(title="chance", rangemode="tozero"), yaxis2=dict(autorange="reversed"))
-    fig.add_scatter(mode="lines", line_color=BLUE, row=1, col=1); fig.add_bar(orientation="h", row=1, col=2)
+    fig = canvas(
+        "chance of each candidate, the likeliest first",
+        "the first ten",
+        space=0.22,
+        height=380,
+        xaxis=dict(title="place", type="log", dtick=1),
+        yaxis=dict(title="chance", type="log", range=[-8, 0.2], exponentformat="power", dtick=2),
+        xaxis2=dict(title="chance", rangemode="tozero"),
+        yaxis2=dict(autorange="reversed"),
+    )
+    fig.add_scatter(mode="lines", line_color=BLUE, row=1, col=1)
+    fig.add_bar(orientation="h", row=1, col=2)
+
     def draw(fig, user, alpha, beta):
         h, table, target = hidden_state(user)
         items, q = proposed(h, table, target, alpha, beta)
@@ -556,63 +1098,151 @@ def play_proposals():
         names = [ds.show(i) for i in items[:10].tolist()]
         with fig.batch_update():
             fig.data[0].x, fig.data[0].y = np.arange(1, len(q) + 1), q.clamp_min(1e-12).numpy()
-            fig.data[1].x, fig.data[1].y, fig.data[1].marker.color = q[:10].numpy(), names, [ORANGE if o else BLUE for o in own[:10]]
-        return (f"alpha {alpha:g}, {len(q):,} candidates: as spread out as {spread_of(q):,.0f} equally likely items. The first, {names[0]}, is drawn {q[0]:.1%} of the time, one of the user's own items {q[own].sum():.1%}.")
-    controls = dict(alpha=slider("alpha", 1., 0., 60., .5), beta=choice("beta", [(f"{b:g}", b) for b in (.01, .02, .05, .1, .2, .5, 1.)], 1.), user=slider("user", 8, 0, len(ds) - 1, 1))
-    return playground("proposals", controls, draw, fig, presets={"break it": dict(alpha=60.), "uniform": dict(alpha=0.)})
+            fig.data[1].x, fig.data[1].y, fig.data[1].marker.color = (
+                q[:10].numpy(),
+                names,
+                [ORANGE if o else BLUE for o in own[:10]],
+            )
+        return (
+            f"alpha {alpha:g}, {len(q):,} candidates: as spread out as {spread_of(q):,.0f} equally likely"
+            f" items. The first, {names[0]}, is drawn {q[0]:.1%} of the time, one of the user's own items"
+            f" {q[own].sum():.1%}."
+        )
+
+    controls = dict(
+        alpha=slider("alpha", 1.0, 0.0, 60.0, 0.5),
+        beta=choice("beta", [(f"{b:g}", b) for b in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)], 1.0),
+        user=slider("user", 8, 0, len(ds) - 1, 1),
+    )
+    return playground(
+        "proposals", controls, draw, fig, presets={"break it": dict(alpha=60.0), "uniform": dict(alpha=0.0)}
+    )
 
 # %% ../nbs/60_playground.ipynb #c084
 @cache
-def tiny_table(N:int=24, D:int=8): # the table, and its loss as a function
+def tiny_table(N: int = 24, D: int = 8):  # the table, and its loss as a function
     "Items and what follows them, learned until the vectors say it."
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        follows = torch.multinomial((1 / torch.arange(1, N + 1.)).expand(N, -1), 4) + 1          # [N,4]
-        E, f, item = nn.Parameter(.3 * torch.randn(N + 1, D)), nn.Linear(D, D), torch.arange(1, N + 1).repeat_interleave(4)
-    nn.init.eye_(f.weight); nn.init.zeros_(f.bias)
-    opt, loss = torch.optim.Adam([E, *f.parameters()], .05), lambda: losses.cross_entropy(f(E[item]), E, follows.flatten())
-    for _ in range(60): opt.zero_grad(); loss().backward(); opt.step()
+        follows = torch.multinomial((1 / torch.arange(1, N + 1.0)).expand(N, -1), 4) + 1  # [N,4]
+        E, f, item = (
+            nn.Parameter(0.3 * torch.randn(N + 1, D)),
+            nn.Linear(D, D),
+            torch.arange(1, N + 1).repeat_interleave(4),
+        )
+    nn.init.eye_(f.weight)
+    nn.init.zeros_(f.bias)
+    opt, loss = (
+        torch.optim.Adam([E, *f.parameters()], 0.05),
+        lambda: losses.cross_entropy(f(E[item]), E, follows.flatten()),
+    )
+    for _ in range(60):
+        opt.zero_grad()
+        loss().backward()
+        opt.step()
     return E, loss
+
 
 @cache
 def attack_path(
-    eps:float,            # largest norm of the perturbation
-    eta:float,            # length of a step
-    steps:int=8,
-)->dict[str, Tensor]:     # from step 0, the table as it is: "loss" [steps+1], "spectrum" [steps+1,D], "moved" [steps+1,N] how far each item is from where it was
+    eps: float,  # largest norm of the perturbation
+    eta: float,  # length of a step
+    steps: int = 8,
+    # from step 0, the table as it is: "loss" [steps+1], "spectrum" [steps+1,D], "moved" [steps+1,N] how far
+    # each item is from where it was
+) -> dict[str, Tensor]:
     "What `attack` does on its way."
     E, loss = tiny_table()
     seen = []
-    def watched_loss(): seen.append((E.detach().clone(), value := loss())); return value
-    E.grad = None; watched_loss().backward()
+
+    def watched_loss():
+        seen.append((E.detach().clone(), value := loss()))
+        return value
+
+    E.grad = None
+    watched_loss().backward()
     adversary.attack(E, watched_loss, adversary.PGD(eps, eta, steps))
     tables = torch.stack([e for e, _ in seen])
-    return {"loss": torch.stack([v.detach() for _, v in seen]), "spectrum": torch.stack([spectrum(e) for e in tables]), "moved": (tables - tables[0])[:, 1:].norm(dim=2)}
+    return {
+        "loss": torch.stack([v.detach() for _, v in seen]),
+        "spectrum": torch.stack([spectrum(e) for e in tables]),
+        "moved": (tables - tables[0])[:, 1:].norm(dim=2),
+    }
 
 # %% ../nbs/60_playground.ipynb #c087
 def play_attack():
     "Inner steps of ATSRec's attack on a tiny item table."
     import ipywidgets as W
-    fig = canvas("loss", "how far each item is moved", "singular values, before (grey) and now", height=320, xaxis=dict(title="step", range=[-.4, 8.4]), yaxis=dict(rangemode="tozero"), xaxis2=dict(title="item; low numbers follow most often"), yaxis3=dict(range=[0, 1.05]))
-    fig.add_scatter(mode="lines", line_color="#bbbbbb", row=1, col=1); fig.add_scatter(mode="lines+markers", line_color=RED, row=1, col=1)
-    fig.add_bar(marker_color=BLUE, row=1, col=2); fig.add_bar(marker_color="#bbbbbb", name="before", row=1, col=3); fig.add_bar(marker_color=ORANGE, name="now", row=1, col=3)
+
+    fig = canvas(
+        "loss",
+        "how far each item is moved",
+        "singular values, before (grey) and now",
+        height=320,
+        xaxis=dict(title="step", range=[-0.4, 8.4]),
+        yaxis=dict(rangemode="tozero"),
+        xaxis2=dict(title="item; low numbers follow most often"),
+        yaxis3=dict(range=[0, 1.05]),
+    )
+    fig.add_scatter(mode="lines", line_color="#bbbbbb", row=1, col=1)
+    fig.add_scatter(mode="lines+markers", line_color=RED, row=1, col=1)
+    fig.add_bar(marker_color=BLUE, row=1, col=2)
+    fig.add_bar(marker_color="#bbbbbb", name="before", row=1, col=3)
+    fig.add_bar(marker_color=ORANGE, name="now", row=1, col=3)
     fig.data[3].x = fig.data[4].x = np.arange(1, 9)
-    fig.data[3].y = attack_path(1., .3)["spectrum"][0].numpy()
+    fig.data[3].y = attack_path(1.0, 0.3)["spectrum"][0].numpy()
     size = tiny_table()[0].detach().norm().item()
+
     def draw(fig, step, eps, eta):
         d = attack_path(eps, eta)
         with fig.batch_update():
-            fig.data[0].x, fig.data[0].y = np.arange(9), d["loss"].numpy(); fig.data[1].x, fig.data[1].y = np.arange(step + 1), d["loss"][:step + 1].numpy()
-            fig.data[2].x, fig.data[2].y, fig.data[4].y = np.arange(1, 25), d["moved"][step].numpy(), d["spectrum"][step].numpy()
+            fig.data[0].x, fig.data[0].y = np.arange(9), d["loss"].numpy()
+            fig.data[1].x, fig.data[1].y = np.arange(step + 1), d["loss"][: step + 1].numpy()
+            fig.data[2].x, fig.data[2].y, fig.data[4].y = (
+                np.arange(1, 25),
+                d["moved"][step].numpy(),
+                d["spectrum"][step].numpy(),
+            )
         n, s = d["moved"][step].norm().item(), d["spectrum"][step]
-        return f"eps {eps:g}, eta {eta:g}, step {step}: loss {d['loss'][step]:.2f} ({d['loss'][0]:.2f} before). The table is moved by {n:.2f}, {n / size:.0%} of its own length; its second and last singular values are {s[1]:.2f} and {s[-1]:.2f} of the first."
+        return (
+            f"eps {eps:g}, eta {eta:g}, step {step}: loss {d['loss'][step]:.2f} ({d['loss'][0]:.2f} before)."
+            f" The table is moved by {n:.2f}, {n / size:.0%} of its own length; its second and last singular"
+            f" values are {s[1]:.2f} and {s[-1]:.2f} of the first."
+        )
+
     step = slider("step", 3, 0, 8, 1)
-    play = W.Play(value=3, min=0, max=8, interval=600, description="play the steps"); W.jslink((play, "value"), (step, "value"))
-    controls = dict(step=step, eps=choice("eps", [(f"{e:g}", e) for e in (.5, 1., 3., 10., 30.)], 1.), eta=choice("eta", [(f"{e:g}", e) for e in (.1, .3, 1., 3., 10.)], .3))
-    return playground("attack", controls, draw, fig, presets={"break it": dict(step=8, eps=30., eta=10.)}, beside=[play])
+    play = W.Play(value=3, min=0, max=8, interval=600, description="play the steps")
+    W.jslink((play, "value"), (step, "value"))
+    controls = dict(
+        step=step,
+        eps=choice("eps", [(f"{e:g}", e) for e in (0.5, 1.0, 3.0, 10.0, 30.0)], 1.0),
+        eta=choice("eta", [(f"{e:g}", e) for e in (0.1, 0.3, 1.0, 3.0, 10.0)], 0.3),
+    )
+    return playground(
+        "attack", controls, draw, fig, presets={"break it": dict(step=8, eps=30.0, eta=10.0)}, beside=[play]
+    )
 
 # %% ../nbs/60_playground.ipynb #c092
-PLAYGROUNDS = {"augmentation": play_augmentation, "reversal": play_reversal, "maps": play_maps, "soft_labels": play_soft_labels, "epochs": play_epochs, "sinkhorn": play_sinkhorn,
-               "head": play_head, "proposals": play_proposals, "attack": play_attack}
-MOVES = {"augmentation": ("ratio", "ArrowRight"), "reversal": ("step", "ArrowRight"), "maps": ("occurs at least", "ArrowRight"), "soft_labels": ("lambda", "ArrowLeft"), "epochs": ("epoch", "ArrowLeft"),
-         "sinkhorn": ("steps", "ArrowRight"), "head": ("head share", "ArrowRight"), "proposals": ("alpha", "ArrowRight"), "attack": ("step", "ArrowRight")}    # a control of each by its label, and a key that changes what is seen
+PLAYGROUNDS = {
+    "augmentation": play_augmentation,
+    "reversal": play_reversal,
+    "maps": play_maps,
+    "soft_labels": play_soft_labels,
+    "epochs": play_epochs,
+    "sinkhorn": play_sinkhorn,
+    "head": play_head,
+    "proposals": play_proposals,
+    "attack": play_attack,
+}
+MOVES = {
+    "augmentation": ("ratio", "ArrowRight"),
+    "reversal": ("step", "ArrowRight"),
+    "maps": ("occurs at least", "ArrowRight"),
+    "soft_labels": ("lambda", "ArrowLeft"),
+    "epochs": ("epoch", "ArrowLeft"),
+    # a control of each by its label, and a key that changes what is seen
+    "sinkhorn": ("steps", "ArrowRight"),
+    "head": ("head share", "ArrowRight"),
+    "proposals": ("alpha", "ArrowRight"),
+    "attack": ("step", "ArrowRight"),
+}

@@ -17,67 +17,113 @@ from .train import Objective, Training, fit, plain_step, save_tensors
 
 # %% ../nbs/16_workers.ipynb #c005
 class Share(Rows):
-    "All rows, of whose batches this worker sees its part. What looks at all rows, such as a clustering, still does."
+    """All rows, of whose batches this worker sees its part. What looks at all rows, such as a clustering,
+    still does.
+    """
+
     @classmethod
-    def of(cls, rows:Rows, rank:int, workers:int, seed:int=0)->"Share":
+    def of(cls, rows: Rows, rank: int, workers: int, seed: int = 0) -> "Share":
         "The share of worker `rank`. Raises `ValueError` for a rank that there is not."
-        if not 0 <= rank < workers: raise ValueError(f"rank={rank} of {workers} workers: from 0 to {workers - 1}")
+        if not 0 <= rank < workers:
+            raise ValueError(f"rank={rank} of {workers} workers: from 0 to {workers - 1}")
         s = cls(**{f.name: getattr(rows, f.name) for f in fields(rows)})
         s.rank, s.workers, s.order = rank, workers, torch.Generator(rows.device).manual_seed(seed)
         return s
-    def batches(self, batch_size:int=256, generator:torch.Generator|None=None): # `batch_size` is that of all workers together
-        for batch in super().batches(batch_size, generator and self.order):    # not the training's generator: by what a worker draws for its rows, the workers' states part
-            if len(batch) >= self.workers: yield Batch(batch.rows[torch.arange(self.rank, len(batch), self.workers, device=self.device)])     # the last batch of an epoch may have fewer rows than there are workers: it is left out
+
+    # `batch_size` is that of all workers together
+    def batches(self, batch_size: int = 256, generator: torch.Generator | None = None):
+        # not the training's generator: by what a worker draws for its rows, the workers' states part
+        for batch in super().batches(batch_size, generator and self.order):
+            # the last batch of an epoch may have fewer rows than there are workers: it is left out
+            if len(batch) >= self.workers:
+                yield Batch(batch.rows[torch.arange(self.rank, len(batch), self.workers, device=self.device)])
 
 # %% ../nbs/16_workers.ipynb #c009
-def shared_step(objective:Objective, batch:Batch, opt)->dict[str, Tensor]: # the terms over all workers, detached
+# the terms over all workers, detached
+def shared_step(objective: Objective, batch: Batch, opt) -> dict[str, Tensor]:
     "`plain_step` of all workers of a process group together."
     opt.zero_grad()
     part = (batch.target > 0).sum().to(torch.float32)
-    together = part.clone(); dist.all_reduce(together)
+    together = part.clone()
+    dist.all_reduce(together)
     part = part / together
     terms = objective.terms(batch)
     (objective.total(terms) * part).backward()
     used = [p for p in objective.parameters() if p.requires_grad]
-    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in used] + [torch.stack([t.detach() for t in terms.values()]) * part])     # one message
+    # one message
+    flat = torch.cat(
+        [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in used]
+        + [torch.stack([t.detach() for t in terms.values()]) * part]
+    )
     dist.all_reduce(flat)
     *grads, said = flat.split([p.numel() for p in used] + [len(terms)])
-    for p, g in zip(used, grads): p.grad = g.view_as(p)
+    for p, g in zip(used, grads):
+        p.grad = g.view_as(p)
     opt.step()
     terms = dict(zip(terms, said))
     objective.observe(terms)
     return terms
 
-def share(training:Training)->Training: # the same, changed in place
-    "Make a training one worker's: all begin with the first worker's parameters, and take their share of its batches. Raises `ValueError` for a training whose step is not `plain_step`, and `RuntimeError` where there is no process group."
-    if training.step is not plain_step: raise ValueError("only plain steps can be shared, and this training has another: run it in one process, `run(..., step=)`")
-    if not dist.is_initialized(): raise RuntimeError("there is no process group: call this in a worker of Ray Train, or after torch.distributed.init_process_group")
+
+def share(training: Training) -> Training:  # the same, changed in place
+    """Make a training one worker's: all begin with the first worker's parameters, and take their share of its
+    batches. Raises `ValueError` for a training whose step is not `plain_step`, and `RuntimeError` where there
+    is no process group.
+    """
+    if training.step is not plain_step:
+        raise ValueError(
+            "only plain steps can be shared, and this training has another: run it in one process, `run(...,"
+            " step=)`"
+        )
+    if not dist.is_initialized():
+        raise RuntimeError(
+            "there is no process group: call this in a worker of Ray Train, or after"
+            " torch.distributed.init_process_group"
+        )
     rank, seed = dist.get_rank(), training.generator.initial_seed()
     training.rows, training.step = Share.of(training.rows, rank, dist.get_world_size(), seed), shared_step
-    for x in training.objective.state_dict().values(): dist.broadcast(x, 0)
-    training.generator.manual_seed(seed + 1 + rank); torch.manual_seed(seed + 1 + rank)          # negatives and views, and dropout: each worker's own
+    for x in training.objective.state_dict().values():
+        dist.broadcast(x, 0)
+    # negatives and views, and dropout: each worker's own
+    training.generator.manual_seed(seed + 1 + rank)
+    torch.manual_seed(seed + 1 + rank)
     return training
 
 # %% ../nbs/16_workers.ipynb #c014
 def fit_on_ray(
-    make,              # () -> Training; called by every worker, with the same seeds
-    epochs:int,
-    workers:int=2,
-    gpu:bool=False,    # one for each worker
-    **trainer,         # further arguments of Ray's TorchTrainer, such as run_config
-):                     # Ray's Result: `metrics` is the last row of `fit`, `checkpoint` holds the state dict in model.weights, which `load_tensors` reads
-    "`fit` by several workers of Ray Train. It always begins with the first epoch: one that was interrupted begins anew, its checkpoints hold the model alone."
+    make,  # () -> Training; called by every worker, with the same seeds
+    epochs: int,
+    workers: int = 2,
+    gpu: bool = False,  # one for each worker
+    **trainer,  # further arguments of Ray's TorchTrainer, such as run_config
+    # Ray's Result: `metrics` is the last row of `fit`, `checkpoint` holds the state dict in model.weights,
+    # which `load_tensors` reads
+):
+    """`fit` by several workers of Ray Train. It always begins with the first epoch: one that was interrupted
+    begins anew, its checkpoints hold the model alone.
+    """
     from ray.train import ScalingConfig
     from ray.train.torch import TorchTrainer
-    return TorchTrainer(_worker, train_loop_config={"make": make, "epochs": epochs}, scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu), **trainer).fit()
+
+    return TorchTrainer(
+        _worker,
+        train_loop_config={"make": make, "epochs": epochs},
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu),
+        **trainer,
+    ).fit()
+
 
 def _worker(config):
     import tempfile
     from pathlib import Path
+
     import ray.train
+
     t = share(config["make"]())
     for row in fit(t, config["epochs"]):
-        if dist.get_rank(): ray.train.report(row); continue
+        if dist.get_rank():
+            ray.train.report(row)
+            continue
         with tempfile.TemporaryDirectory() as folder:
-            save_tensors(Path(folder)/"model.weights", t.objective.state_dict(), {"epoch": row["epoch"]})
+            save_tensors(Path(folder) / "model.weights", t.objective.state_dict(), {"epoch": row["epoch"]})
             ray.train.report(row, checkpoint=ray.train.Checkpoint.from_directory(folder))

@@ -19,79 +19,101 @@ from .batches import Batch
 from .data import Dataset, data_dir
 
 # %% ../nbs/09_world.ipynb #c005
-THEMES = """oolong tea|hiking boot|bird feeder|desk lamp|sourdough flour|fountain pen|garden hose|yoga mat|espresso cup
-|chess set|wool sock|bicycle bell|picture frame|candle holder|fishing lure|guitar string|baking tin|travel mug|rain jacket
-|puzzle box|hand cream|lip balm|shaving brush|hair clip|bath salt|face mask|nail polish|perfume|soap bar|sun hat|beach towel
-|camping stove|water bottle|sleeping bag|trail map|pocket knife|paint brush|sketch book|clay pot|seed packet""".replace("\n", "").split("|")
-ADJECTIVES = """smoky amber plain silver golden tiny giant soft bright dark pale classic modern rustic royal simple fancy
-sturdy light heavy smooth rough round square striped spotted floral coastal alpine urban vintage fresh mellow bold gentle
-quick quiet loud clever lucky happy noble humble crisp warm cool frosty sunny misty stormy velvet linen copper bronze
-marble bamboo cedar ivory scarlet indigo emerald violet crimson azure""".split()
+THEMES = """oolong tea|hiking boot|bird feeder|desk lamp|sourdough flour|fountain pen|garden hose|yoga mat
+|espresso cup|chess set|wool sock|bicycle bell|picture frame|candle holder|fishing lure|guitar string
+|baking tin|travel mug|rain jacket|puzzle box|hand cream|lip balm|shaving brush|hair clip|bath salt
+|face mask|nail polish|perfume|soap bar|sun hat|beach towel|camping stove|water bottle|sleeping bag
+|trail map|pocket knife|paint brush|sketch book|clay pot|seed packet""".replace("\n", "").split("|")
+ADJECTIVES = """smoky amber plain silver golden tiny giant soft bright dark pale classic modern rustic royal
+simple fancy sturdy light heavy smooth rough round square striped spotted floral coastal alpine urban
+vintage fresh mellow bold gentle quick quiet loud clever lucky happy noble humble crisp warm cool frosty
+sunny misty stormy velvet linen copper bronze marble bamboo cedar ivory scarlet indigo emerald violet
+crimson azure""".split()
+
 
 @dataclass(eq=False)
 class World:
     "A dataset and the rules and causes behind it. N items, K intents, U users."
-    dataset:Dataset
-    intent:np.ndarray          # [N+1] intent 1..K of each item; 0 for padding
-    weight:np.ndarray          # [N+1] popularity weights, sum 1
-    successors:np.ndarray      # [N+1,m] what may follow an item, all of its own intent
-    successor_prob:np.ndarray  # [m] probability of the first, second, ... successor
-    theta:np.ndarray           # [U,K+1] the users' tastes: hidden from every model, and from the oracle
-    follow:float               # probability of a successor
-    breadth:float              # how wide tastes are: Dirichlet concentration, small for few intents a user
+
+    dataset: Dataset
+    intent: np.ndarray  # [N+1] intent 1..K of each item; 0 for padding
+    weight: np.ndarray  # [N+1] popularity weights, sum 1
+    successors: np.ndarray  # [N+1,m] what may follow an item, all of its own intent
+    successor_prob: np.ndarray  # [m] probability of the first, second, ... successor
+    theta: np.ndarray  # [U,K+1] the users' tastes: hidden from every model, and from the oracle
+    follow: float  # probability of a successor
+    breadth: float  # how wide tastes are: Dirichlet concentration, small for few intents a user
 
     @property
-    def intent_weight(self)->np.ndarray: return np.bincount(self.intent, self.weight)   # [K+1], the mean taste
+    # [K+1], the mean taste
+    def intent_weight(self) -> np.ndarray:
+        return np.bincount(self.intent, self.weight)
 
-def _draw(rng, p): # one column for each row of `p`, whose rows need not sum to 1
+
+def _draw(rng, p):  # one column for each row of `p`, whose rows need not sum to 1
     total = p.cumsum(1)
     return (total <= rng.random((len(p), 1)) * total[:, -1:]).sum(1)
 
-def _names(intent): # "adjective theme", with a number where the words run out
+
+def _names(intent):  # "adjective theme", with a number where the words run out
     names, used = [""], {}
     for k in intent[1:].tolist():
         j = used[k] = used.get(k, -1) + 1
         lap, theme = divmod(k - 1, len(THEMES))
         number = lap * 1000 + j // len(ADJECTIVES)
-        names.append(f"{ADJECTIVES[j % len(ADJECTIVES)]} {THEMES[theme]}" + (f" {number + 1}" if number else ""))
+        names.append(
+            f"{ADJECTIVES[j % len(ADJECTIVES)]} {THEMES[theme]}" + (f" {number + 1}" if number else "")
+        )
     return np.array(names, dtype=object)
 
 # %% ../nbs/09_world.ipynb #c006
 def generate(
-    users:int=2200,
-    items:int=1100,        # N; at most as many as users, since every item opens one history
-    seed:int=0,
-    intents:int=16,        # K, of equal size
-    breadth:float=.5,      # Dirichlet concentration of a user's taste
-    follow:float=.25,      # probability that an item is a successor
-    successors:int=8,      # m
-    decay:float=.8,        # each successor is this much less probable than the one before
-    longest:int=204,       # longest history; never more than an intent has items, so that none is used up
-    name:str="world",
-)->World:
-    "A world of any size. The defaults are the built-in dataset; 22,363 users and 12,101 items are the size of Beauty. Raises `ValueError` for fewer users than items and for intents too small for their successors."
-    if users < items: raise ValueError(f"{users} users for {items} items: every item opens one history, so there must be as many users as items or more")
-    if successors >= items // intents: raise ValueError(f"{intents} intents of {items // intents} items leave no room for {successors} successors: fewer intents or fewer successors")
+    users: int = 2200,
+    items: int = 1100,  # N; at most as many as users, since every item opens one history
+    seed: int = 0,
+    intents: int = 16,  # K, of equal size
+    breadth: float = 0.5,  # Dirichlet concentration of a user's taste
+    follow: float = 0.25,  # probability that an item is a successor
+    successors: int = 8,  # m
+    decay: float = 0.8,  # each successor is this much less probable than the one before
+    longest: int = 204,  # longest history; never more than an intent has items, so that none is used up
+    name: str = "world",
+) -> World:
+    """A world of any size. The defaults are the built-in dataset; 22,363 users and 12,101 items are the size
+    of Beauty. Raises `ValueError` for fewer users than items and for intents too small for their successors.
+    """
+    if users < items:
+        raise ValueError(
+            f"{users} users for {items} items: every item opens one history, so there must be as many users"
+            " as items or more"
+        )
+    if successors >= items // intents:
+        raise ValueError(
+            f"{intents} intents of {items // intents} items leave no room for {successors} successors: fewer"
+            " intents or fewer successors"
+        )
     rng = np.random.default_rng(seed)
 
     # items: the items of an intent lie on a ring in random order, and each is followed by the next few
-    weight = np.append(0., (1 + rng.permutation(items) + .01 * items) ** -.95)
+    weight = np.append(0.0, (1 + rng.permutation(items) + 0.01 * items) ** -0.95)
     weight /= weight.sum()
     intent = np.append(0, 1 + rng.permutation(items) % intents)
-    members = np.zeros((intents + 1, -(-items // intents)), dtype=np.int64)          # filled up with item 0
+    members = np.zeros((intents + 1, -(-items // intents)), dtype=np.int64)  # filled up with item 0
     successor = np.zeros((items + 1, successors), dtype=np.int64)
     for k in range(1, intents + 1):
         ring = rng.permutation(np.flatnonzero(intent == k))
-        members[k, :len(ring)] = ring
+        members[k, : len(ring)] = ring
         successor[ring] = ring[(np.arange(len(ring))[:, None] + 1 + np.arange(successors)) % len(ring)]
     successor_prob = decay ** np.arange(successors)
     successor_prob /= successor_prob.sum()
 
     # users: a length, a first item, and a taste that agrees with it (the Dirichlet posterior)
     longest = min(longest, items // intents)
-    length = np.minimum(5 + rng.lognormal(.633, 1.314, users).astype(int), longest)
+    length = np.minimum(5 + rng.lognormal(0.633, 1.314, users).astype(int), longest)
     history = np.zeros((users, longest), dtype=np.int64)
-    history[:, 0] = rng.permutation(np.append(1 + np.arange(items), rng.choice(items + 1, users - items, p=weight)))
+    history[:, 0] = rng.permutation(
+        np.append(1 + np.arange(items), rng.choice(items + 1, users - items, p=weight))
+    )
     theta = np.tile(breadth * np.bincount(intent, weight), (users, 1))
     theta[np.arange(users), intent[history[:, 0]]] += 1
     theta = rng.standard_gamma(theta)
@@ -99,72 +121,148 @@ def generate(
     seen = np.zeros((users, items + 1), dtype=bool)
     seen[np.arange(users), history[:, 0]] = True
 
-    for t in range(1, length.max()):                                                  # one step of all users at a time
+    # one step of all users at a time
+    for t in range(1, length.max()):
         u = np.flatnonzero(length > t)
         past, z = history[u, :t], _draw(rng, theta[u])
         same = intent[past] == z[:, None]
-        anchor = past[np.arange(len(u)), t - 1 - same[:, ::-1].argmax(1)]             # most recent item of intent z
+        # most recent item of intent z
+        anchor = past[np.arange(len(u)), t - 1 - same[:, ::-1].argmax(1)]
         options = successor[anchor]
         p = successor_prob * ~seen[u[:, None], options]
         follows = same.any(1) & p.any(1) & (rng.random(len(u)) < follow)
         item = np.zeros(len(u), dtype=np.int64)
         item[follows] = options[follows, _draw(rng, p[follows])]
         options = members[z[~follows]]
-        item[~follows] = options[np.arange(len(options)), _draw(rng, weight[options] * ~seen[u[~follows, None], options])]
+        item[~follows] = options[
+            np.arange(len(options)), _draw(rng, weight[options] * ~seen[u[~follows, None], options])
+        ]
         history[u, t] = item
         seen[u, item] = True
 
-    ds = Dataset(name, torch.from_numpy(history[np.arange(longest) < length[:, None]]), torch.from_numpy(np.append(0, length.cumsum())),
-                 np.arange(items + 1), np.arange(1, users + 1), _names(intent))
+    ds = Dataset(
+        name,
+        torch.from_numpy(history[np.arange(longest) < length[:, None]]),
+        torch.from_numpy(np.append(0, length.cumsum())),
+        np.arange(items + 1),
+        np.arange(1, users + 1),
+        _names(intent),
+    )
     return World(ds, intent, weight, successor, successor_prob, theta, follow, breadth)
 
 # %% ../nbs/09_world.ipynb #c012
 class Oracle:
-    "Scores are the exact probabilities of the next item, for one who knows the world's rules but not the users' tastes."
-    def __init__(self, world:World):
-        t = lambda x: torch.as_tensor(x)
-        self.intent, self.weight, self.pi = t(world.intent), t(world.weight), t(world.intent_weight)
-        self.successors, self.successor_prob, self.follow, self.breadth = t(world.successors), t(world.successor_prob), world.follow, world.breadth
+    """Scores are the exact probabilities of the next item, for one who knows the world's rules but not the
+    users' tastes.
+    """
 
-    def score(self, batch:Batch)->Tensor: # [B,N+1]
-        seen = batch.rows.seen().cpu()                                                  # [B,S], oldest first, then zeros
+    def __init__(self, world: World):
+        def t(x):
+            return torch.as_tensor(x)
+
+        self.intent, self.weight, self.pi = t(world.intent), t(world.weight), t(world.intent_weight)
+        self.successors, self.successor_prob, self.follow, self.breadth = (
+            t(world.successors),
+            t(world.successor_prob),
+            world.follow,
+            world.breadth,
+        )
+
+    def score(self, batch: Batch) -> Tensor:  # [B,N+1]
+        # [B,S], oldest first, then zeros
+        seen = batch.rows.seen().cpu()
         B, K, N = len(seen), len(self.pi), len(self.intent)
         z, real = self.intent[seen], (seen > 0).double()
         n = torch.zeros(B, K, dtype=torch.double).scatter_add_(1, z, real)
         p_intent = (self.breadth * self.pi + n) / (self.breadth + n.sum(1, keepdim=True))
         when = (torch.arange(seen.shape[1]) + 1).expand_as(seen) * (seen > 0)
-        latest = torch.zeros(B, K, dtype=torch.long).scatter_reduce_(1, z, when, "amax")  # place, from 1, of the most recent item of each intent
+        # place, from 1, of the most recent item of each intent
+        latest = torch.zeros(B, K, dtype=torch.long).scatter_reduce_(1, z, when, "amax")
         anchor = torch.where(latest > 0, seen.gather(1, (latest - 1).clamp_min(0)), 0)
-        free = torch.ones(B, N, dtype=torch.double).scatter_(1, seen, 0)                 # 1 where the user does not have the item
-        options = self.successors[anchor]                                                # [B,K,m]
-        p = self.successor_prob * free.gather(1, options.flatten(1)).view_as(options) * (anchor > 0)[..., None]
+        # 1 where the user does not have the item
+        free = torch.ones(B, N, dtype=torch.double).scatter_(1, seen, 0)
+        options = self.successors[anchor]  # [B,K,m]
+        p = (
+            self.successor_prob
+            * free.gather(1, options.flatten(1)).view_as(options)
+            * (anchor > 0)[..., None]
+        )
         total = p.sum(2)
-        follow = torch.where(total > 0, self.follow, 0.)
-        left = (self.pi - torch.zeros(B, K, dtype=torch.double).scatter_add_(1, z, self.weight[seen])).clamp_min(1e-12)   # weight not yet taken
+        follow = torch.where(total > 0, self.follow, 0.0)
+        # weight not yet taken
+        left = (
+            self.pi - torch.zeros(B, K, dtype=torch.double).scatter_add_(1, z, self.weight[seen])
+        ).clamp_min(1e-12)
         scores = (p_intent * (1 - follow) / left)[:, self.intent] * self.weight * free
-        return scores.scatter_add_(1, options.flatten(1), (p_intent * follow / total.clamp_min(1e-12))[..., None].mul(p).flatten(1)).to(batch.rows.device)
+        return scores.scatter_add_(
+            1, options.flatten(1), (p_intent * follow / total.clamp_min(1e-12))[..., None].mul(p).flatten(1)
+        ).to(batch.rows.device)
 
 # %% ../nbs/09_world.ipynb #c020
-def save_world(world:World, folder, name:str="builtin"):
+def save_world(world: World, folder, name: str = "builtin"):
     "Write a world as text: `<name>.txt`, `<name>_items.tsv`, `<name>_users.tsv`, `<name>_world.json`."
     folder, ds = Path(folder), world.dataset
-    (folder/f"{name}.txt").write_text("".join(f"{u} {' '.join(map(str, s.tolist()))}\n" for u, s in zip(ds.user_ids, ds)), newline="\n")
-    items = pd.DataFrame({"item_id": np.arange(len(world.intent)), "name": ds.item_names, "intent": world.intent, "weight": [f"{x:.9g}" for x in world.weight], "successors": [" ".join(map(str, s)) for s in world.successors.tolist()]})
-    items[1:].to_csv(folder/f"{name}_items.tsv", sep="\t", index=False, lineterminator="\n")
-    tastes = [" ".join(f"{k}:{t:.2f}" for k, t in sorted(enumerate(row), key=lambda x: -x[1]) if t >= .01) for row in world.theta.tolist()]
-    pd.DataFrame({"user_id": ds.user_ids, "taste": tastes}).to_csv(folder/f"{name}_users.tsv", sep="\t", index=False, lineterminator="\n")
-    (folder/f"{name}_world.json").write_text(json.dumps({"follow": world.follow, "breadth": world.breadth, "successor_prob": world.successor_prob.tolist()}, indent=1) + "\n", newline="\n")
+    (folder / f"{name}.txt").write_text(
+        "".join(f"{u} {' '.join(map(str, s.tolist()))}\n" for u, s in zip(ds.user_ids, ds)), newline="\n"
+    )
+    items = pd.DataFrame(
+        {
+            "item_id": np.arange(len(world.intent)),
+            "name": ds.item_names,
+            "intent": world.intent,
+            "weight": [f"{x:.9g}" for x in world.weight],
+            "successors": [" ".join(map(str, s)) for s in world.successors.tolist()],
+        }
+    )
+    items[1:].to_csv(folder / f"{name}_items.tsv", sep="\t", index=False, lineterminator="\n")
+    tastes = [
+        " ".join(f"{k}:{t:.2f}" for k, t in sorted(enumerate(row), key=lambda x: -x[1]) if t >= 0.01)
+        for row in world.theta.tolist()
+    ]
+    pd.DataFrame({"user_id": ds.user_ids, "taste": tastes}).to_csv(
+        folder / f"{name}_users.tsv", sep="\t", index=False, lineterminator="\n"
+    )
+    (folder / f"{name}_world.json").write_text(
+        json.dumps(
+            {
+                "follow": world.follow,
+                "breadth": world.breadth,
+                "successor_prob": world.successor_prob.tolist(),
+            },
+            indent=1,
+        )
+        + "\n",
+        newline="\n",
+    )
 
-def load_world(name:str="builtin", folder=None)->World:
-    "The built-in dataset with its truth. Tastes are rounded, shares under 1% are missing; nothing that the oracle uses is."
+
+def load_world(name: str = "builtin", folder=None) -> World:
+    """The built-in dataset with its truth. Tastes are rounded, shares under 1% are missing; nothing that the
+    oracle uses is.
+    """
     from seqrec_nb.data import read_sequences
+
     folder = Path(folder or data_dir())
-    items = pd.read_csv(folder/f"{name}_items.tsv", sep="\t")
-    about = json.loads((folder/f"{name}_world.json").read_text())
-    pad = lambda x: np.concatenate([np.zeros_like(x[:1]), x])
-    ds = read_sequences(folder/f"{name}.txt", name=name, names=dict(zip(items.item_id, items.name)))
+    items = pd.read_csv(folder / f"{name}_items.tsv", sep="\t")
+    about = json.loads((folder / f"{name}_world.json").read_text())
+
+    def pad(x):
+        return np.concatenate([np.zeros_like(x[:1]), x])
+
+    ds = read_sequences(folder / f"{name}.txt", name=name, names=dict(zip(items.item_id, items.name)))
     intent = pad(items.intent.to_numpy())
     theta = np.zeros((len(ds), intent.max() + 1))
-    for u, taste in enumerate(pd.read_csv(folder/f"{name}_users.tsv", sep="\t").taste):
-        for part in taste.split(): k, t = part.split(":"); theta[u, int(k)] = float(t)
-    return World(ds, intent, pad(items.weight.to_numpy()), pad(np.array([list(map(int, s.split())) for s in items.successors])), np.array(about["successor_prob"]), theta, about["follow"], about["breadth"])
+    for u, taste in enumerate(pd.read_csv(folder / f"{name}_users.tsv", sep="\t").taste):
+        for part in taste.split():
+            k, t = part.split(":")
+            theta[u, int(k)] = float(t)
+    return World(
+        ds,
+        intent,
+        pad(items.weight.to_numpy()),
+        pad(np.array([list(map(int, s.split())) for s in items.successors])),
+        np.array(about["successor_prob"]),
+        theta,
+        about["follow"],
+        about["breadth"],
+    )

@@ -1,23 +1,30 @@
-import os, sys, tempfile
+import os
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-os.environ.setdefault('GOMP_SPINCOUNT', '10000')  # before torch is imported
-os.environ.setdefault('MPLBACKEND', 'agg')
-os.environ['SEQREC_RUNS'] = tempfile.mkdtemp()        # the runs of whoever tests stay out of it, and the tests' out of theirs
-os.chdir(Path(__file__).parent.parent)                # where nbdev looks for settings.ini
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch is imported
+os.environ.setdefault("MPLBACKEND", "agg")
+# the runs of whoever tests stay out of it, and the tests' out of theirs
+os.environ["SEQREC_RUNS"] = tempfile.mkdtemp()
+os.chdir(Path(__file__).parent.parent)  # where nbdev looks for settings.ini
+
 
 def pytest_collection_modifyitems(items):
     "A package that is out of step with its notebooks is said first: it explains the failures after it."
-    items.sort(key=lambda o: o.path.name != 'test_repository.py')
+    items.sort(key=lambda o: o.path.name != "test_repository.py")
+
 
 @pytest.fixture(autouse=True)
 def restore():
     "Notebooks share this process: give back what nbdev and they change."
     env, path, cwd = dict(os.environ), list(sys.path), os.getcwd()
     yield
-    os.environ.clear(); os.environ.update(env)
+    os.environ.clear()
+    os.environ.update(env)
     sys.path[:] = path
     os.chdir(cwd)
-    if 'matplotlib.pyplot' in sys.modules: sys.modules['matplotlib.pyplot'].close('all')
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")

@@ -1,6 +1,9 @@
-"Methods that end their own process, as the system does where memory runs out. Each notes that it was called in the folder that KILLERS names."
+"""Methods that end their own process, as the system does where memory runs out. Each notes that it was called
+in the folder that KILLERS names.
+"""
 
-import os, signal
+import os
+import signal
 from pathlib import Path
 
 from seqrec_nb.batches import register

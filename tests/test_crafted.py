@@ -1,6 +1,17 @@
-"A stored file decides nothing: whatever it names, only what is registered is called, and a damaged one is never read as another."
+"""A stored file decides nothing: whatever it names, only what is registered is called, and a damaged one is
+never read as another.
+"""
 
-import builtins, contextlib, copy, gzip, io, json, os, random, re, shutil, subprocess, sys
+import builtins
+import copy
+import gzip
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,8 +27,8 @@ from seqrec_nb.runs import (
     load_model,
     load_run,
     load_runs,
-    published_dir,
     publish,
+    published_dir,
     run,
     stored_run,
     study,
@@ -330,7 +341,9 @@ def test_handed_in(made, tmp_path, monkeypatch):
 
 
 def test_every_method_is_registered():
-    "The fixed list holds every module of methods; every system's method, rows and step can be found by its address."
+    """The fixed list holds every module of methods; every system's method, rows and step can be found by its
+    address.
+    """
     from seqrec_nb.systems import systems
 
     runs._import_methods()
@@ -344,10 +357,10 @@ def test_every_method_is_registered():
     )
     for dataset in ("builtin", "beauty"):
         for call, _ in systems(dataset).values():
-            for call in (call, call.get("start")):
+            for given in (call, call.get("start")):
                 for k in ("method", "rows", "step"):
-                    if isinstance(call, dict) and k in call:
-                        assert callable(runs._find(runs.address(call[k])))
+                    if isinstance(given, dict) and k in given:
+                        assert callable(runs._find(runs.address(given[k])))
 
 
 # Damage

@@ -1,5 +1,13 @@
-"A training that is killed at a random moment, without warning, and started again ends in the same weights, to the bit."
-import os, random, signal, subprocess, sys, time
+"""A training that is killed at a random moment, without warning, and started again ends in the same weights,
+to the bit.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
 
 import torch
 
@@ -13,12 +21,21 @@ from seqrec_nb.runs import run
 run(sasrec, epochs=20, loss="bce", p=.3, dim=32, folder=sys.argv[1], progress=False)
 """
 
-def start(folder): return subprocess.Popen([sys.executable, "-c", JOB, str(folder)], env={**os.environ, "SEQREC_DATA": ""}, start_new_session=True)
 
-def finished(folder): return sorted(folder.glob("*.run"))
+def start(folder):
+    return subprocess.Popen(
+        [sys.executable, "-c", JOB, str(folder)],
+        env={**os.environ, "SEQREC_DATA": ""},
+        start_new_session=True,
+    )
+
+
+def finished(folder):
+    return sorted(folder.glob("*.run"))
+
 
 def test_killed_and_resumed(tmp_path):
-    whole, broken = tmp_path/"whole", tmp_path/"broken"
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert start(whole).wait(timeout=300) == 0
     seed = random.randrange(10**6)
     rng, kills = random.Random(seed), 0
@@ -26,12 +43,19 @@ def test_killed_and_resumed(tmp_path):
     while kills < 2:
         broken.mkdir(exist_ok=True)
         job, stamp = start(broken), time.time_ns()
-        while job.poll() is None and not any(p.stat().st_mtime_ns > stamp for p in broken.glob("*.checkpoint")): time.sleep(.01)   # an epoch of this start is done
-        time.sleep(rng.uniform(0, .5))
-        if job.poll() is not None: break                          # it was quicker than we
-        os.killpg(job.pid, signal.SIGKILL); job.wait()
+        # an epoch of this start is done
+        while job.poll() is None and not any(
+            p.stat().st_mtime_ns > stamp for p in broken.glob("*.checkpoint")
+        ):
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.5))
+        if job.poll() is not None:
+            break  # it was quicker than we
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
         kills += 1
-        for p in finished(broken): load_run(p)                    # either a whole run or none
+        for p in finished(broken):
+            load_run(p)  # either a whole run or none
     assert kills, "the job ended before it could be killed"
     assert start(broken).wait(timeout=300) == 0
     (a,), (b,) = finished(whole), finished(broken)

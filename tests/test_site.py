@@ -1,5 +1,13 @@
-"The site's sources: the sidebar is whole, the filter takes every notebook, links lead somewhere. Rendered where Quarto is."
-import json, os, re, shutil, subprocess, sys
+"""The site's sources: the sidebar is whole, the filter takes every notebook, links lead somewhere. Rendered
+where Quarto is.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -7,194 +15,381 @@ import pytest
 import yaml
 from nbdev.config import get_config
 from nbdev.doclinks import nbglob
-from seqrec_nb._quarto_filter import filter_text, fold, numbered, one_link, own_table, page_output, plain_signature, split_title
+
+from seqrec_nb._quarto_filter import (
+    filter_text,
+    fold,
+    numbered,
+    one_line,
+    one_link,
+    own_table,
+    page_output,
+    plain_signature,
+    split_title,
+)
 
 ROOT = Path(__file__).parent.parent
-site = yaml.safe_load((ROOT/'_quarto.yml').read_text(encoding='utf-8'))
-notebooks = sorted(nbglob(as_path=True), key=lambda p: (p.stem != 'index', p.name))
-each = pytest.mark.parametrize('nb', notebooks, ids=lambda nb: nb.stem)
-NBDEV = {'default_exp', 'export', 'exports', 'exporti', 'hide', 'hide_line', 'filter_stream', 'exec_doc'} | set(get_config().tst_flags.split())
-QUARTO = {'eval', 'echo', 'output', 'include', 'warning', 'label', 'code-fold', 'code-summary', 'column', 'layout-ncol',
-          'fig-cap', 'fig-subcap', 'fig-alt', 'fig-align', 'tbl-cap'}
+site = yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))
+notebooks = sorted(nbglob(as_path=True), key=lambda p: (p.stem != "index", p.name))
+each = pytest.mark.parametrize("nb", notebooks, ids=lambda nb: nb.stem)
+NBDEV = {
+    "default_exp",
+    "export",
+    "exports",
+    "exporti",
+    "hide",
+    "hide_line",
+    "filter_stream",
+    "exec_doc",
+} | set(get_config().tst_flags.split())
+QUARTO = {
+    "eval",
+    "echo",
+    "output",
+    "include",
+    "warning",
+    "label",
+    "code-fold",
+    "code-summary",
+    "column",
+    "layout-ncol",
+    "fig-cap",
+    "fig-subcap",
+    "fig-alt",
+    "fig-align",
+    "tbl-cap",
+}
+
 
 def flat(contents):
     for o in contents:
-        if isinstance(o, dict): yield from flat(o['contents'])
-        else: yield o
+        if isinstance(o, dict):
+            yield from flat(o["contents"])
+        else:
+            yield o
+
 
 @lru_cache(None)
-def page(nb): return json.loads(filter_text(nb.read_text(encoding='utf-8')))
+def page(nb):
+    return json.loads(filter_text(nb.read_text(encoding="utf-8")))
 
-def text(o): return ''.join(o) if isinstance(o, list) else o
+
+def text(o):
+    return "".join(o) if isinstance(o, list) else o
+
 
 def prose(nb):
     "The page's Markdown, written or shown, without code"
     res = []
-    for c in page(nb)['cells']:
-        if c['cell_type'] == 'markdown': res.append(text(c['source']))
-        res += [text(o['data']['text/markdown']) for o in c.get('outputs', []) if 'text/markdown' in o.get('data', {})]
-    return re.sub(r'^(```+|~~~+).*?^\1', '', '\n\n'.join(res), flags=re.M | re.S)
+    for c in page(nb)["cells"]:
+        if c["cell_type"] == "markdown":
+            res.append(text(c["source"]))
+        res += [
+            text(o["data"]["text/markdown"])
+            for o in c.get("outputs", [])
+            if "text/markdown" in o.get("data", {})
+        ]
+    return re.sub(r"^(```+|~~~+).*?^\1", "", "\n\n".join(res), flags=re.M | re.S)
+
 
 @lru_cache(None)
 def anchors(nb):
     md, res = prose(nb), set()
-    for h in re.findall(r'^#+ +(.+?)(?: *\{[^}]*\})? *$', md, re.M):  # as Pandoc names headings
-        h = re.sub(r'\[([^\]]*)\]\([^)]*\)', r'\1', h).lower()
-        res.add(re.sub(r'^[^a-z]+', '', re.sub(r'\s+', '-', re.sub(r'[^\w\s.-]', '', h).strip())) or 'section')
-    code = '\n'.join(text(c['source']) for c in page(nb)['cells'])
-    return res | set(re.findall(r'\{#([\w:.-]+)', md)) | set(re.findall(r'#\| label: *([\w-]+)', code)) | set(re.findall(r'\bid="([^"]+)"', md))
+    for h in re.findall(r"^#+ +(.+?)(?: *\{[^}]*\})? *$", md, re.M):  # as Pandoc names headings
+        h = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", h).lower()
+        res.add(
+            re.sub(r"^[^a-z]+", "", re.sub(r"\s+", "-", re.sub(r"[^\w\s.-]", "", h).strip())) or "section"
+        )
+    code = "\n".join(text(c["source"]) for c in page(nb)["cells"])
+    return (
+        res
+        | set(re.findall(r"\{#([\w:.-]+)", md))
+        | set(re.findall(r"#\| label: *([\w-]+)", code))
+        | set(re.findall(r'\bid="([^"]+)"', md))
+    )
+
 
 def test_sidebar_and_render_list_are_the_notebooks():
     want = [p.relative_to(ROOT).as_posix() if p.is_absolute() else p.as_posix() for p in notebooks]
-    assert list(flat(site['website']['sidebar']['contents'])) == want
-    rendered = {p.relative_to(ROOT).as_posix() for o in site['project']['render'] for p in ROOT.glob(o)}
+    assert list(flat(site["website"]["sidebar"]["contents"])) == want
+    rendered = {p.relative_to(ROOT).as_posix() for o in site["project"]["render"] for p in ROOT.glob(o)}
     assert rendered == set(want)
+
 
 @each
 def test_directives(nb):
     "A misspelt directive does nothing and says nothing."
     found = []
-    for c in json.loads(nb.read_text(encoding='utf-8'))['cells']:
+    for c in json.loads(nb.read_text(encoding="utf-8"))["cells"]:
         code = False
-        for line in text(c['source']).splitlines() if c['cell_type'] == 'code' else []:
-            m = re.match(r'\s*#\s*\|\s*([\w-]+)(:?)', line)
+        for line in text(c["source"]).splitlines() if c["cell_type"] == "code" else []:
+            if re.match(r"#\|   ", line):  # of a text that goes on
+                continue
+            m = re.match(r"\s*#\s*\|\s*([\w-]+)(:?)", line)
             known = m and m[1] in (QUARTO if m[2] else NBDEV)
-            if m and (code or not known): found.append(line)
+            if m and (code or not known):
+                found.append(line)
             code = code or bool(line.strip() and not m)
-    assert not found, 'unknown, or not at the top of its cell'
+    assert not found, "unknown, or not at the top of its cell"
+
 
 @each
 def test_page(nb):
-    cells = page(nb)['cells']
-    assert text(cells[0]['source']).startswith('---') and 'title:' in text(cells[0]['source']), 'no H1 in the first cell'
+    cells = page(nb)["cells"]
+    assert text(cells[0]["source"]).startswith("---") and "title:" in text(cells[0]["source"]), (
+        "no H1 in the first cell"
+    )
     for c in cells:
-        stray = [o for o in re.findall(r'^\s*#\|\s*(.*)', text(c['source']), re.M) if o.split(':')[0] not in QUARTO]
-        assert not (c['cell_type'] == 'code' and stray)
-        assert all(o['output_type'] != 'error' for o in c.get('outputs', []))
+        stray = [
+            o for o in re.findall(r"^\s*#\|\s*(.*)", text(c["source"]), re.M) if o.split(":")[0] not in QUARTO
+        ]
+        assert not (c["cell_type"] == "code" and stray)
+        assert all(o["output_type"] != "error" for o in c.get("outputs", []))
 
-def cells_of(nb): return json.loads(nb.read_text(encoding='utf-8'))['cells']
+
+def cells_of(nb):
+    return json.loads(nb.read_text(encoding="utf-8"))["cells"]
+
 
 def words(md):
-    "The text of Markdown without its markup, links and spaces, in which an opening and its page can be compared"
-    md = re.sub(r'\]\([^)]*\)', ']', md)
-    return re.sub(r'\W+', ' ', md).strip()
+    """The text of Markdown without its markup, links and spaces, in which an opening and its page can be
+    compared
+    """
+    md = re.sub(r"\]\([^)]*\)", "]", md)
+    return re.sub(r"\W+", " ", md).strip()
+
 
 @each
 def test_every_paragraph_is_on_the_page(nb):
-    there = words('\n\n'.join(text(c['source']) for c in page(nb)['cells'] if c['cell_type'] in ('markdown', 'raw')))
+    there = words(
+        "\n\n".join(text(c["source"]) for c in page(nb)["cells"] if c["cell_type"] in ("markdown", "raw"))
+    )
     lost = []
     for c in cells_of(nb):
-        if c['cell_type'] != 'markdown': continue
-        paragraphs = re.split(r'\n\s*\n', numbered(text(c['source'])))
-        lost += [p for p in paragraphs if words(p) and words(re.sub(r'^(?:# .*\n?|> )', '', p, flags=re.M)) not in there]
-    assert not lost, f'{len(lost)} paragraphs are lost, the first: {lost[0][:200]}'
+        if c["cell_type"] != "markdown":
+            continue
+        paragraphs = re.split(r"\n\s*\n", numbered(text(c["source"])))
+        lost += [
+            p
+            for p in paragraphs
+            if words(p) and words(re.sub(r"^(?:# .*\n?|> )", "", p, flags=re.M)) not in there
+        ]
+    assert not lost, f"{len(lost)} paragraphs are lost, the first: {lost[0][:200]}"
+
 
 @each
 def test_every_equation_number_is_on_the_page(nb):
-    tags = [t for c in cells_of(nb) if c['cell_type'] == 'markdown' for t in re.findall(r'\\tag\*?\{([^}]*)\}', text(c['source']))]
-    shown = '\n'.join(text(c['source']) for c in page(nb)['cells'] if c['cell_type'] == 'markdown')
-    assert '\\tag' not in shown
-    assert not [t for t in tags if rf'\text{{({t})}}' not in shown]
+    tags = [
+        t
+        for c in cells_of(nb)
+        if c["cell_type"] == "markdown"
+        for t in re.findall(r"\\tag\*?\{([^}]*)\}", text(c["source"]))
+    ]
+    shown = "\n".join(text(c["source"]) for c in page(nb)["cells"] if c["cell_type"] == "markdown")
+    assert "\\tag" not in shown
+    assert not [t for t in tags if rf"\text{{({t})}}" not in shown]
 
-LOADS = re.compile(r'<(?:script|link|img|iframe|source|embed|object)\b[^>]*?(?:src|href|data)=["\']?(?:https?:)?//|@import|url\(["\']?https?:|!\[[^\]]*\]\(https?:', re.I)
+
+LOADS = re.compile(
+    r'<(?:script|link|img|iframe|source|embed|object)\b[^>]*?(?:src|href|data)=["\']?(?:https?:)?//|@import|url\(["\']?https?:|!\[[^\]]*\]\(https?:',
+    re.I,
+)
+
 
 @each
 def test_nothing_loads_from_another_host(nb):
     found = []
-    for c in page(nb)['cells']:
-        shown = [text(c['source'])] if c['cell_type'] == 'markdown' else []
-        for o in c.get('outputs', []):
-            data = o.get('data', {})
-            found += [k for k in data if k in ('text/html', 'text/javascript') or k.startswith('application/')]    # for these Quarto loads scripts
-            shown += [text(v) for k, v in data.items() if k.startswith('text/')]
-        found += [m for x in shown for m in LOADS.findall(x)] + [x[:80] for x in shown if '<script' in x]
+    for c in page(nb)["cells"]:
+        shown = [text(c["source"])] if c["cell_type"] == "markdown" else []
+        for o in c.get("outputs", []):
+            data = o.get("data", {})
+            # for these Quarto loads scripts
+            found += [
+                k for k in data if k in ("text/html", "text/javascript") or k.startswith("application/")
+            ]
+            shown += [text(v) for k, v in data.items() if k.startswith("text/")]
+        found += [m for x in shown for m in LOADS.findall(x)] + [x[:80] for x in shown if "<script" in x]
     assert not found
 
+
 def test_the_theme_loads_no_font():
-    theme = site['format']['html']['theme']
-    assert all('site.scss' in theme[k] for k in ('light', 'dark'))
-    style = (ROOT/'site.scss').read_text(encoding='utf-8')
-    assert re.search(r'^\$web-font-path: *false;', style, re.M) and 'http' not in style and site['format']['html']['html-math-method'] == 'mathml'
+    theme = site["format"]["html"]["theme"]
+    assert all("site.scss" in theme[k] for k in ("light", "dark"))
+    style = (ROOT / "site.scss").read_text(encoding="utf-8")
+    assert (
+        re.search(r"^\$web-font-path: *false;", style, re.M)
+        and "http" not in style
+        and site["format"]["html"]["html-math-method"] == "mathml"
+    )
+
 
 @each
 def test_code_is_folded(nb):
     "Source and checks are never open, and neither is the code of a figure."
     open_cells = []
-    for c in page(nb)['cells']:
-        source = text(c['source'])
-        if c['cell_type'] != 'code' or re.search(r'^#\| *(?:echo: *false|code-fold: *true)', source, re.M): continue
-        figure = any(k.startswith('image/') for o in c.get('outputs', []) for k in o.get('data', {}))
-        if figure or re.search(r'^assert\b', source, re.M) or 'Exported source' in source: open_cells.append(source[:100])
+    for c in page(nb)["cells"]:
+        source = text(c["source"])
+        if c["cell_type"] != "code" or re.search(r"^#\| *(?:echo: *false|code-fold: *true)", source, re.M):
+            continue
+        figure = any(k.startswith("image/") for o in c.get("outputs", []) for k in o.get("data", {}))
+        if figure or re.search(r"^assert\b", source, re.M) or "Exported source" in source:
+            open_cells.append(source[:100])
     assert not open_cells
+
 
 @each
 def test_signatures_are_clean(nb):
-    shown = [text(o['data']['text/markdown']) for c in page(nb)['cells'] for o in c.get('outputs', []) if 'text/markdown' in o.get('data', {})]
-    assert not [x[:200] for x in shown for code in re.findall(r'```python\n.*?\n```', x, re.S) if re.search(r'\]\((?:https?:|/|\w+\.)', code)]
-    assert not [x[:200] for x in shown if 'Call self as a function' in x]
-    headings = [h for x in shown for h in re.findall(r'^#{2,} +(\S+)$', x, re.M)]
-    assert len(headings) == len(set(headings)), 'a signature is shown twice'
+    shown = [
+        text(o["data"]["text/markdown"])
+        for c in page(nb)["cells"]
+        for o in c.get("outputs", [])
+        if "text/markdown" in o.get("data", {})
+    ]
+    assert not [
+        x[:200]
+        for x in shown
+        for code in re.findall(r"```python\n.*?\n```", x, re.S)
+        if re.search(r"\]\((?:https?:|/|\w+\.)", code)
+    ]
+    assert not [x[:200] for x in shown if "Call self as a function" in x]
+    headings = [h for x in shown for h in re.findall(r"^#{2,} +(\S+)$", x, re.M)]
+    assert len(headings) == len(set(headings)), "a signature is shown twice"
+
 
 @each
 def test_images_have_alt_text(nb):
     without = []
-    for c in page(nb)['cells']:
-        if c['cell_type'] == 'markdown': without += re.findall(r'!\[\]\([^)]*\)', text(c['source']))
-        elif any(k.startswith('image/') for o in c.get('outputs', []) for k in o.get('data', {})):
-            if not re.search(r'^#\| *fig-(?:alt|cap): *\S.{10}', text(c['source']), re.M): without.append(text(c['source'])[-120:])
+    for c in page(nb)["cells"]:
+        if c["cell_type"] == "markdown":
+            without += re.findall(r"!\[\]\([^)]*\)", text(c["source"]))
+        elif any(k.startswith("image/") for o in c.get("outputs", []) for k in o.get("data", {})):
+            if not re.search(r"^#\| *fig-(?:alt|cap): *\S.{10}", text(c["source"]), re.M):
+                without.append(text(c["source"])[-120:])
     assert not without
+
 
 @each
 def test_no_cell_of_a_table_is_cut(nb):
-    cut = [x for c in page(nb)['cells'] for o in c.get('outputs', [])
-           for x in re.findall(r'<t[dh][^>]*>([^<]*\w\.\.\.)</t[dh]>', text(o.get('data', {}).get('text/markdown', '')))]
+    cut = [
+        x
+        for c in page(nb)["cells"]
+        for o in c.get("outputs", [])
+        for x in re.findall(
+            r"<t[dh][^>]*>([^<]*\w\.\.\.)</t[dh]>", text(o.get("data", {}).get("text/markdown", ""))
+        )
+    ]
     assert not cut
 
+
 def test_the_filters_parts_do_what_they_say():
-    assert one_link("the losses' [own [`bce`](a.html)](05.ipynb) and [`x`](b)") == "the losses' [own `bce`](05.ipynb) and [`x`](b)"
+    assert one_line('#| fig-alt: >-\n#|   A "b"\n#|   c\nx = 1') == '#| fig-alt: "A \\"b\\" c"\nx = 1'
+    assert (
+        one_link("the losses' [own [`bce`](a.html)](05.ipynb) and [`x`](b)")
+        == "the losses' [own `bce`](05.ipynb) and [`x`](b)"
+    )
     "On made-up cells, so that each of the checks above is known to be able to fail."
-    nb = {'cells': [{'cell_type': 'markdown', 'id': 'a', 'metadata': {}, 'source': '# Title\n> One line.\n\nThe opening.'}]}
+    nb = {
+        "cells": [
+            {
+                "cell_type": "markdown",
+                "id": "a",
+                "metadata": {},
+                "source": "# Title\n> One line.\n\nThe opening.",
+            }
+        ]
+    }
     split_title(nb)
-    assert [c['source'] for c in nb['cells']] == ['# Title\n> One line.', 'The opening.']
-    assert numbered(r'x = 1 \tag{7a}') == r'x = 1 \qquad\text{(7a)}'
-    signature = plain_signature('### f\n\n```python\ndef f(\n    ds:[`Dataset`](01_data.html#dataset)\n):\n```\n\n*Call self as a function.*')
-    assert 'ds:Dataset\n' in signature and 'Call self' not in signature
-    table = own_table('<style scoped>x</style><script src="https://cdn/x.js"></script><table border="1" class="dataframe"></table>')
-    assert '{=html}' in table and 'cdn' not in table and 'style' not in table and not LOADS.search(table)
-    assert LOADS.search('<script src="https://cdn/x.js">') and LOADS.search('<link href="//fonts/x.css">') and not LOADS.search('<a href="https://x.org">')
-    widget = page_output({'output_type': 'display_data', 'data': {'application/vnd.jupyter.widget-view+json': {}, 'text/plain': 'VBox()'}})
-    assert list(widget['data']) == ['text/markdown']
-    picture = [{'output_type': 'display_data', 'data': {'image/png': 'x'}}]
-    assert fold('assert x == 1\n', []) == 'Checks' and fold('plt.plot(x)', picture) == 'Code of the figure' and fold('x = 1', []) is None
-    assert fold('y = f(x)\nassert y\ny', [{'output_type': 'execute_result', 'data': {'text/plain': '1'}}]) == 'Code, with checks'
+    assert [c["source"] for c in nb["cells"]] == ["# Title\n> One line.", "The opening."]
+    assert numbered(r"x = 1 \tag{7a}") == r"x = 1 \qquad\text{(7a)}"
+    signature = plain_signature(
+        "### f\n\n```python\ndef f(\n    ds:[`Dataset`](01_data.html#dataset)\n):\n```\n\n*Call self as a"
+        " function.*"
+    )
+    assert "ds:Dataset\n" in signature and "Call self" not in signature
+    table = own_table(
+        '<style scoped>x</style><script src="https://cdn/x.js"></script><table border="1"'
+        ' class="dataframe"></table>'
+    )
+    assert "{=html}" in table and "cdn" not in table and "style" not in table and not LOADS.search(table)
+    assert (
+        LOADS.search('<script src="https://cdn/x.js">')
+        and LOADS.search('<link href="//fonts/x.css">')
+        and not LOADS.search('<a href="https://x.org">')
+    )
+    widget = page_output(
+        {
+            "output_type": "display_data",
+            "data": {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "VBox()"},
+        }
+    )
+    assert list(widget["data"]) == ["text/markdown"]
+    picture = [{"output_type": "display_data", "data": {"image/png": "x"}}]
+    assert (
+        fold("assert x == 1\n", []) == "Checks"
+        and fold("plt.plot(x)", picture) == "Code of the figure"
+        and fold("x = 1", []) is None
+    )
+    assert (
+        fold("y = f(x)\nassert y\ny", [{"output_type": "execute_result", "data": {"text/plain": "1"}}])
+        == "Code, with checks"
+    )
+
 
 @each
 def test_links(nb):
-    md, dead = re.sub(r'`[^`\n]*`', '', prose(nb)), []
+    md, dead = re.sub(r"`[^`\n]*`", "", prose(nb)), []
     for link in re.findall(r'\]\(([^)\s]+)|(?:src|href)="([^"]+)"', md):
-        link = ''.join(link)
-        if re.match(r'[a-z]+:|attachment:', link): continue
-        name, _, anchor = link.partition('#')
-        to = nb.parent/name if name else nb
-        if not to.exists(): dead.append(link)
-        elif anchor and to.suffix == '.ipynb' and anchor not in anchors(next(o for o in notebooks if o.name == to.name)): dead.append(link)
-    dead += [f'@{o}' for o in re.findall(r'(?<![\w.])@((?:fig|eq|tbl|sec|lst)-[\w-]+)', md) if o not in anchors(nb)]
+        link = "".join(link)
+        if re.match(r"[a-z]+:|attachment:", link):
+            continue
+        name, _, anchor = link.partition("#")
+        to = nb.parent / name if name else nb
+        if not to.exists():
+            dead.append(link)
+        elif (
+            anchor
+            and to.suffix == ".ipynb"
+            and anchor not in anchors(next(o for o in notebooks if o.name == to.name))
+        ):
+            dead.append(link)
+    dead += [
+        f"@{o}" for o in re.findall(r"(?<![\w.])@((?:fig|eq|tbl|sec|lst)-[\w-]+)", md) if o not in anchors(nb)
+    ]
     assert not dead
+
 
 def test_filter_is_a_filter():
     "As Quarto runs it: a notebook in, a notebook and nothing else out; a page that is done stays as it is."
-    run = lambda s: subprocess.run([sys.executable, '-m', 'seqrec_nb._quarto_filter'], input=s, capture_output=True, check=True, cwd=ROOT).stdout
-    once = run(notebooks[-1].read_bytes())
-    assert json.loads(once)['cells'] and run(once) == once
 
-@pytest.mark.skipif(not shutil.which('quarto'), reason='Quarto is not on the PATH, so the site was not rendered')
+    def run(s):
+        return subprocess.run(
+            [sys.executable, "-m", "seqrec_nb._quarto_filter"],
+            input=s,
+            capture_output=True,
+            check=True,
+            cwd=ROOT,
+        ).stdout
+
+    once = run(notebooks[-1].read_bytes())
+    assert json.loads(once)["cells"] and run(once) == once
+
+
+@pytest.mark.skipif(
+    not shutil.which("quarto"), reason="Quarto is not on the PATH, so the site was not rendered"
+)
 def test_render(tmp_path):
-    shutil.copytree(ROOT, tmp_path/'site', ignore=shutil.ignore_patterns('.*', '_docs', '_proc', '__pycache__'))
-    env = {**os.environ, 'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'}
-    res = subprocess.run(['quarto', 'render'], cwd=tmp_path/'site', env=env, capture_output=True, text=True)
+    shutil.copytree(
+        ROOT, tmp_path / "site", ignore=shutil.ignore_patterns(".*", "_docs", "_proc", "__pycache__")
+    )
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    res = subprocess.run(["quarto", "render"], cwd=tmp_path / "site", env=env, capture_output=True, text=True)
     assert res.returncode == 0, res.stderr[-5000:]
-    made = {nb: tmp_path/'site'/'_docs'/'nbs'/f'{nb.stem}.html' for nb in notebooks}
+    made = {nb: tmp_path / "site" / "_docs" / "nbs" / f"{nb.stem}.html" for nb in notebooks}
     missing = [nb.stem for nb, path in made.items() if not path.exists()]
     assert not missing
-    foreign = {nb.stem: hosts for nb, path in made.items() if (hosts := LOADS.findall(path.read_text(encoding='utf-8')))}
+    foreign = {
+        nb.stem: hosts
+        for nb, path in made.items()
+        if (hosts := LOADS.findall(path.read_text(encoding="utf-8")))
+    }
     assert not foreign

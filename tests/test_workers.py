@@ -1,4 +1,5 @@
 "Two workers stay the same model, and learn what one process learns."
+
 import multiprocessing as mp
 import os
 import sys
@@ -14,46 +15,77 @@ from seqrec_nb.models.sasrec import sasrec
 from seqrec_nb.train import Training, fit, load_tensors, save_tensors
 from seqrec_nb.workers import fit_on_ray, share
 
-def make(loss='ce'):
+
+def make(loss="ce"):
     torch.manual_seed(0)
     ds = load()
-    return Training(sasrec(ds, loss, dim=16, layers=1, max_len=20, p=0.), user_rows(ds, max_len=20)[torch.arange(640)], 64)
+    return Training(
+        sasrec(ds, loss, dim=16, layers=1, max_len=20, p=0.0),
+        user_rows(ds, max_len=20)[torch.arange(640)],
+        64,
+    )
+
 
 def work(rank, folder, loss):
     torch.set_num_threads(1)
-    dist.init_process_group('gloo', init_method=f'file://{folder}/group', rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=2)
     t = make(loss)
-    if rank: torch.nn.init.ones_(t.objective.encoder.items.weight)       # the first worker's parameters count
-    losses = [r['next_item'] for r in fit(share(t), 3)]
-    save_tensors(folder/f'{rank}.weights', t.objective.state_dict(), {'losses': losses})
+    if rank:
+        torch.nn.init.ones_(t.objective.encoder.items.weight)  # the first worker's parameters count
+    losses = [r["next_item"] for r in fit(share(t), 3)]
+    save_tensors(folder / f"{rank}.weights", t.objective.state_dict(), {"losses": losses})
+
 
 def two(folder, loss):
-    ctx = mp.get_context('spawn')
+    ctx = mp.get_context("spawn")
     both = [ctx.Process(target=work, args=(rank, folder, loss)) for rank in (0, 1)]
-    for p in both: p.start()
-    for p in both: p.join()
+    for p in both:
+        p.start()
+    for p in both:
+        p.join()
     assert all(p.exitcode == 0 for p in both)
-    (first, a), (second, b) = (load_tensors(folder/f'{rank}.weights') for rank in (0, 1))
+    (first, a), (second, b) = (load_tensors(folder / f"{rank}.weights") for rank in (0, 1))
     assert a == b and all(torch.equal(first[k], second[k]) for k in first)
-    return a['losses'], first
+    return a["losses"], first
+
 
 def test_two_workers_and_one_process(tmp_path):
-    losses, state = two(tmp_path, 'ce')
+    losses, state = two(tmp_path, "ce")
     alone = make()
-    torch.testing.assert_close(losses, [r['next_item'] for r in fit(alone, 3)], rtol=1e-5, atol=0)
-    torch.testing.assert_close(state['encoder.items.weight'], alone.objective.encoder.table(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(losses, [r["next_item"] for r in fit(alone, 3)], rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        state["encoder.items.weight"], alone.objective.encoder.table(), rtol=0, atol=1e-5
+    )
 
-def test_workers_that_draw_negatives_stay_together(tmp_path): two(tmp_path, 'bce')
+
+def test_workers_that_draw_negatives_stay_together(tmp_path):
+    two(tmp_path, "bce")
+
 
 def test_on_ray(tmp_path):
-    ray = pytest.importorskip('ray', reason="Ray is an extra: pip install 'seqrec_nb[ray]'")
+    ray = pytest.importorskip("ray", reason="Ray is an extra: pip install 'seqrec_nb[ray]'")
     from ray.train import RunConfig
-    ray.init(num_cpus=2, include_dashboard=False, runtime_env={'env_vars': {'OMP_NUM_THREADS': '1', 'PYTHONPATH': os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}})    # so that `make` can be imported there
+
+    # so that `make` can be imported there
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        runtime_env={
+            "env_vars": {
+                "OMP_NUM_THREADS": "1",
+                "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)]),
+            }
+        },
+    )
     try:
         result = fit_on_ray(make, 3, run_config=RunConfig(storage_path=str(tmp_path)))
-        with result.checkpoint.as_directory() as folder: state, _ = load_tensors(f'{folder}/model.weights')
-    finally: ray.shutdown()
+        with result.checkpoint.as_directory() as folder:
+            state, _ = load_tensors(f"{folder}/model.weights")
+    finally:
+        ray.shutdown()
     alone = make()
     rows = list(fit(alone, 3))
-    torch.testing.assert_close(result.metrics['next_item'], rows[-1]['next_item'], rtol=1e-5, atol=0)
-    torch.testing.assert_close(state['encoder.items.weight'], alone.objective.encoder.table(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(result.metrics["next_item"], rows[-1]["next_item"], rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        state["encoder.items.weight"], alone.objective.encoder.table(), rtol=0, atol=1e-5
+    )

@@ -1,45 +1,64 @@
 "Writes README.md from nbs/index.ipynb, with links and pictures that work from the root."
-import posixpath, re
+
+import posixpath
+import re
 from pathlib import Path
 
 import nbformat
 from nbconvert import MarkdownExporter
 
+from seqrec_nb._quarto_filter import one_line
+
 ROOT = Path(__file__).parent.parent
-NOTE = '<!-- Made from nbs/index.ipynb by `make readme`: edit the notebook, not this file. -->\n\n'
+NOTE = "<!-- Made from nbs/index.ipynb by `make readme`: edit the notebook, not this file. -->\n\n"
+
 
 def make():
     "-> {path from the root: bytes}, README.md and its pictures"
-    nb = nbformat.read(ROOT/'nbs'/'index.ipynb', as_version=4)
+    nb = nbformat.read(ROOT / "nbs" / "index.ipynb", as_version=4)
     cells, alts = [], []
     for c in nb.cells:
-        directives = re.findall(r'^#\|\s*(.*?)\s*$', c.source, re.M) if c.cell_type == 'code' else []
-        if c.cell_type == 'raw' or {'hide', 'include: false'} & set(directives): continue
-        if c.cell_type == 'code':
-            c.source = re.sub(r'^#\|.*\n?', '', c.source, flags=re.M).strip()
-            if not c.source or 'echo: false' in directives: c.metadata['transient'] = {'remove_source': True}
-            alt = [d.split(':', 1)[1].strip(' "\'') for d in directives if d.startswith(('fig-alt:', 'fig-cap:'))]
-            alts += [o for out in c.outputs if any(k.startswith('image/') for k in out.get('data', {}))
-                     for o in (alt or ['picture'])[:1]]
+        c.source = one_line(c.source)
+        directives = re.findall(r"^#\|\s*(.*?)\s*$", c.source, re.M) if c.cell_type == "code" else []
+        if c.cell_type == "raw" or {"hide", "include: false"} & set(directives):
+            continue
+        if c.cell_type == "code":
+            c.source = re.sub(r"^#\|.*\n?", "", c.source, flags=re.M).strip()
+            if not c.source or "echo: false" in directives:
+                c.metadata["transient"] = {"remove_source": True}
+            alt = [
+                d.split(":", 1)[1].strip(" \"'") for d in directives if d.startswith(("fig-alt:", "fig-cap:"))
+            ]
+            alts += [
+                o
+                for out in c.outputs
+                if any(k.startswith("image/") for k in out.get("data", {}))
+                for o in (alt or ["picture"])[:1]
+            ]
         cells.append(c)
     nb.cells = cells
-    nb.metadata['language_info'] = {'name': 'python'}
+    nb.metadata["language_info"] = {"name": "python"}
     exporter = MarkdownExporter()
-    text, res = exporter.from_notebook_node(nb, {'output_files_dir': 'README_files', 'unique_key': 'README'})
+    text, res = exporter.from_notebook_node(nb, {"output_files_dir": "README_files", "unique_key": "README"})
     names = iter(alts)
-    text = re.sub(r'!\[(?:png|svg|jpeg)\]', lambda m: f'![{next(names, "picture")}]', text)
-    text = re.sub(r'<style scoped>.*?</style>\n*', '', text, flags=re.S)     # GitHub would show it as text
-    text = re.sub(r'^:::.*\n', '', text, flags=re.M)                         # Quarto's fences,
-    text = re.sub(r'(\)|\$\$) ?\{[#.][^}\n]*\}', r'\1', text)                # its labels
-    text = text.replace('```{mermaid}', '```mermaid')                        # and its spelling of mermaid
-    text = re.sub(r'(\]\(|(?:src|href)=")(?![a-z]+:|[#/]|README_files/)([^)"\s]+)',
-                  lambda m: m[1] + posixpath.normpath('nbs/' + m[2]), text)
-    text = NOTE + re.sub(r'\n{3,}', '\n\n', re.sub(r'[ \t]+$', '', text, flags=re.M)).strip() + '\n'
-    return {'README.md': text.encode(), **dict(res['outputs'])}
+    text = re.sub(r"!\[(?:png|svg|jpeg)\]", lambda m: f"![{next(names, 'picture')}]", text)
+    text = re.sub(r"<style scoped>.*?</style>\n*", "", text, flags=re.S)  # GitHub would show it as text
+    text = re.sub(r"^:::.*\n", "", text, flags=re.M)  # Quarto's fences,
+    text = re.sub(r"(\)|\$\$) ?\{[#.][^}\n]*\}", r"\1", text)  # its labels
+    text = text.replace("```{mermaid}", "```mermaid")  # and its spelling of mermaid
+    text = re.sub(
+        r'(\]\(|(?:src|href)=")(?![a-z]+:|[#/]|README_files/)([^)"\s]+)',
+        lambda m: m[1] + posixpath.normpath("nbs/" + m[2]),
+        text,
+    )
+    text = NOTE + re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+$", "", text, flags=re.M)).strip() + "\n"
+    return {"README.md": text.encode(), **dict(res["outputs"])}
 
-if __name__ == '__main__':
-    for old in ROOT.glob('README_files/*'): old.unlink()
+
+if __name__ == "__main__":
+    for old in ROOT.glob("README_files/*"):
+        old.unlink()
     for name, content in make().items():
-        (ROOT/name).parent.mkdir(exist_ok=True)
-        (ROOT/name).write_bytes(content)
+        (ROOT / name).parent.mkdir(exist_ok=True)
+        (ROOT / name).write_bytes(content)
         print(name)

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..adversary import APR, FGM, FGSM, PGD, FreeAT
-from ..analyse import mean_cosine, spectrum
 from ..batches import Rows, prefix_rows, register, user_rows
 from ..data import Dataset, check_whole
 from .cloze import bert4rec
@@ -29,61 +28,101 @@ from ..train import adversarial_step
 @register
 @dataclass(frozen=True)
 class AnyDirection:
-    "A control for `PGD`: the same rows moved, to the same Frobenius norm, in a direction that knows nothing of the loss."
-    eps:float=1.
-    weight:float=1.
+    """A control for `PGD`: the same rows moved, to the same Frobenius norm, in a direction that knows nothing
+    of the loss.
+    """
+
+    eps: float = 1.0
+    weight: float = 1.0
     steps = 1
-    def __call__(self, delta:Tensor, g:Tensor)->Tensor: # [V,D] each
+
+    def __call__(self, delta: Tensor, g: Tensor) -> Tensor:  # [V,D] each
         return self.eps * F.normalize(torch.randn_like(g) * (g != 0).any(1, keepdim=True), dim=(0, 1))
 
 # %% ../../nbs/31_atsrec.ipynb #c017
 def atsrec(
-    eps:float=1.,   # largest Frobenius norm of the perturbation
-    eta:float=.3,   # length of an inner step
-    steps:int=5,    # K
-)->partial:         # a step, for `run(..., step=atsrec())`
+    eps: float = 1.0,  # largest Frobenius norm of the perturbation
+    eta: float = 0.3,  # length of an inner step
+    steps: int = 5,  # K
+) -> partial:  # a step, for `run(..., step=atsrec())`
     "ATSRec's step (Zhang and Chen, ICME 2024), for any objective."
-    if not 0 <= eps < float("inf") or not 0 < eta < float("inf"): raise ValueError(f"eps={eps}, eta={eta}: a norm from 0 on and a length above 0, both finite")
+    if not 0 <= eps < float("inf") or not 0 < eta < float("inf"):
+        raise ValueError(f"eps={eps}, eta={eta}: a norm from 0 on and a length above 0, both finite")
     check_whole(steps=steps)
     return partial(adversarial_step, perturb=PGD(float(eps), float(eta), steps))
 
-ATSREC = {"beauty": dict(step=atsrec()), "sports": dict(step=atsrec()), "toys": dict(step=atsrec(eta=.7)), "yelp": dict(step=atsrec())}   # published for Toys; elsewhere the code's defaults, to be chosen among TRIALS
-ATSREC_AUTHORS = dict(loss="bce+mask", spare_held_out=True, seen_score="0")                      # for base models with a sampled loss
-TRIALS = [dict(step=atsrec(eps, eta)) for eps in (.5, 1., 2.) for eta in (.3, .5, .7)]
+
+# published for Toys; elsewhere the code's defaults, to be chosen among TRIALS
+ATSREC = {
+    "beauty": dict(step=atsrec()),
+    "sports": dict(step=atsrec()),
+    "toys": dict(step=atsrec(eta=0.7)),
+    "yelp": dict(step=atsrec()),
+}
+# for base models with a sampled loss
+ATSREC_AUTHORS = dict(loss="bce+mask", spare_held_out=True, seen_score="0")
+TRIALS = [dict(step=atsrec(eps, eta)) for eps in (0.5, 1.0, 2.0) for eta in (0.3, 0.5, 0.7)]
 
 # %% ../../nbs/31_atsrec.ipynb #c022
-ABLATIONS = {"no attack": {}, "second pass, unmoved table": dict(step=atsrec(eps=0., steps=1)), "any direction": dict(step=partial(adversarial_step, perturb=AnyDirection())),
-             "one step": dict(step=atsrec(eta=1., steps=1)), "ATSRec": dict(step=atsrec()),
-             **{p.__name__: dict(step=partial(adversarial_step, perturb=p())) for p in (FGM, FGSM, FreeAT, APR)}}   # the first three are modes of the authors' code, whose flag makes FGSM's epsilon 1
+ABLATIONS = {
+    "no attack": {},
+    "second pass, unmoved table": dict(step=atsrec(eps=0.0, steps=1)),
+    "any direction": dict(step=partial(adversarial_step, perturb=AnyDirection())),
+    "one step": dict(step=atsrec(eta=1.0, steps=1)),
+    "ATSRec": dict(step=atsrec()),
+    # the first three are modes of the authors' code, whose flag makes FGSM's epsilon 1
+    **{p.__name__: dict(step=partial(adversarial_step, perturb=p())) for p in (FGM, FGSM, FreeAT, APR)},
+}
 
 # %% ../../nbs/31_atsrec.ipynb #c026
-SEVEN = {"SASRec": dict(method=sasrec, loss="bce"), "GRU4Rec": dict(method=gru4rec, loss="bce", hidden=64, layers=2, p=.5), "NARM": dict(method=narm, loss="bce"), "BERT4Rec": dict(method=bert4rec),
-         "CL4SRec": dict(method=cl4srec), "DuoRec": dict(method=duorec, rows=prefix_rows), "ICLRec": dict(method=iclrec)}   # the first four are in the authors' code; which three more the paper means, it does not say here
+SEVEN = {
+    "SASRec": dict(method=sasrec, loss="bce"),
+    "GRU4Rec": dict(method=gru4rec, loss="bce", hidden=64, layers=2, p=0.5),
+    "NARM": dict(method=narm, loss="bce"),
+    "BERT4Rec": dict(method=bert4rec),
+    # the first four are in the authors' code; which three more the paper means, it does not say here
+    "CL4SRec": dict(method=cl4srec),
+    "DuoRec": dict(method=duorec, rows=prefix_rows),
+    "ICLRec": dict(method=iclrec),
+}
 
 # %% ../../nbs/31_atsrec.ipynb #c033
 def noisy_test(
-    ds:Dataset,
-    ratio:float=.1,   # int(ratio n) items are put into a test input of n items
-    max_len:int=50,
-    seed:int=0,
-)->Rows:              # for `ranks`; the answers are the same
-    "Test rows with random items, which the user never had, in front of randomly chosen ones of the input; several may come before the same one."
-    if not ratio >= 0: raise ValueError(f"ratio={ratio}: a share of the input, 0 or more")
+    ds: Dataset,
+    ratio: float = 0.1,  # int(ratio n) items are put into a test input of n items
+    max_len: int = 50,
+    seed: int = 0,
+) -> Rows:  # for `ranks`; the answers are the same
+    """Test rows with random items, which the user never had, in front of randomly chosen ones of the input;
+    several may come before the same one.
+    """
+    if not ratio >= 0:
+        raise ValueError(f"ratio={ratio}: a share of the input, 0 or more")
     g, n = torch.Generator(ds.device).manual_seed(seed), ds.lengths - 1
     extra = (ratio * n.double()).long()
     user = torch.arange(len(ds), device=ds.device).repeat_interleave(extra)
-    place = ds.offsets[user] + (torch.rand(len(user), dtype=torch.float64, generator=g, device=ds.device) * n[user]).long()
+    place = (
+        ds.offsets[user]
+        + (torch.rand(len(user), dtype=torch.float64, generator=g, device=ds.device) * n[user]).long()
+    )
     order = torch.cat([2 * torch.arange(len(ds.items), device=ds.device) + 1, 2 * place]).argsort(stable=True)
     items = torch.cat([ds.items, UniformNegatives(ds, spare_held_out=True)(user, 1, g).squeeze(1)])[order]
-    return user_rows(replace(ds, items=items, offsets=ds.offsets + F.pad(extra.cumsum(0), (1, 0))), "test", max_len)
+    return user_rows(
+        replace(ds, items=items, offsets=ds.offsets + F.pad(extra.cumsum(0), (1, 0))), "test", max_len
+    )
+
 
 def first_users(
-    ds:Dataset,
-    max_len:int=50,
-    share:float=1.,      # of the users, the first in the file
-    prefixes:bool=False, # a row for each prefix, as `prefix_rows`, for methods that need that
-)->Rows:
-    "Training rows of a part of the users: `run(..., rows=partial(first_users, share=.4))`. Validation and test ask for all of them, and so do counts that a method takes from the dataset (CoSeRec's similarity, popular negatives)."
-    if not 0 < share <= 1: raise ValueError(f"share={share}: a share of the users above 0, at most 1")
+    ds: Dataset,
+    max_len: int = 50,
+    share: float = 1.0,  # of the users, the first in the file
+    prefixes: bool = False,  # a row for each prefix, as `prefix_rows`, for methods that need that
+) -> Rows:
+    """Training rows of a part of the users: `run(..., rows=partial(first_users, share=.4))`. Validation and
+    test ask for all of them, and so do counts that a method takes from the dataset (CoSeRec's similarity,
+    popular negatives).
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share={share}: a share of the users above 0, at most 1")
     rows = (prefix_rows if prefixes else user_rows)(ds, max_len=max_len)
     return rows[(rows.user < int(share * len(ds))).nonzero().squeeze(1)]

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['BERT4REC', 'BERT4REC_AUTHORS', 'BERT4REC_NEXT', 'BERT4REC_NEXT_AUTHORS', 'hide_some', 'longer', 'at_mask', 'Cloze',
-           'bert4rec', 'grid_of', 'MaskedNext', 'bert4rec_next']
+           'BERT4RecConfig', 'BERT4Rec', 'bert4rec', 'grid_of', 'MaskedNext', 'BERT4RecNextConfig', 'BERT4RecNext',
+           'bert4rec_next']
 
 # %% ../../nbs/25_cloze.ipynb #c002
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -16,36 +17,41 @@ from ..batches import Batch, Layout, layout_for, prefix_rows, register
 from ..data import Dataset
 from ..encoders import Transformer
 from ..losses import cloze, cross_entropy
+from .sasrec import TransformerConfig
+from ..settings import Method, setting
 from ..train import NextItem, Objective
 
 # %% ../../nbs/25_cloze.ipynb #c010
 def hide_some(
-    items:Tensor,        # [B,L] left-padded
-    mask_item:int,       # the mask token, N+1
-    hide:float=.2,       # share of a row's items to hide; one at least
-    last:float=.5,       # share of the rows that hide their last item instead, and nothing else
-    generator:torch.Generator|None=None,
-)->tuple[Tensor, Tensor]: # [B,L] with mask tokens; [B,L] the hidden items, 0 elsewhere
+    items: Tensor,  # [B,L] left-padded
+    mask_item: int,  # the mask token, N+1
+    hide: float = 0.2,  # share of a row's items to hide; one at least
+    last: float = 0.5,  # share of the rows that hide their last item instead, and nothing else
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:  # [B,L] with mask tokens; [B,L] the hidden items, 0 elsewhere
     "Hide items anywhere, as `cloze` does, or the last one, as in a test."
-    if not 0 <= last <= 1: raise ValueError(f"last={last}: a share of the rows, from 0 to 1")
+    if not 0 <= last <= 1:
+        raise ValueError(f"last={last}: a share of the rows, from 0 to 1")
     masked, hidden = cloze(items, mask_item, hide, generator)
     only = torch.rand(len(items), 1, generator=generator, device=items.device) < last
     end = torch.arange(items.shape[1], device=items.device) == items.shape[1] - 1
-    return torch.where(only, items.masked_fill(end, mask_item), masked), torch.where(only, items * end, hidden)
+    return torch.where(only, items.masked_fill(end, mask_item), masked), torch.where(
+        only, items * end, hidden
+    )
 
 # %% ../../nbs/25_cloze.ipynb #c015
 def longer(
-    batch:Batch,
-    item:Tensor,         # [B] what to put after each row
-)->tuple[Tensor, Layout]: # [B,L], where the oldest item of a full row has gone; and where its positions are computed
+    batch: Batch,
+    item: Tensor,  # [B] what to put after each row
+) -> tuple[
+    Tensor, Layout
+]:  # [B,L], where the oldest item of a full row has gone; and where its positions are computed
     "The rows, each with one more item at its end."
     L = batch.rows.max_len
     return torch.cat([batch.items[:, 1:], item[:, None]], 1), layout_for((batch.length + 1).clamp_max(L), L)
 
-def at_mask(
-    encoder:nn.Module,
-    batch:Batch,
-)->Tensor: # [B,D]
+
+def at_mask(encoder: nn.Module, batch: Batch) -> Tensor:  # [B,D]
     "The hidden state of a mask token put after each history: what comes there?"
     items, layout = longer(batch, torch.full_like(batch.length, encoder.mask_item))
     return encoder(items, layout, causal=False, at=layout.last)
@@ -53,107 +59,203 @@ def at_mask(
 # %% ../../nbs/25_cloze.ipynb #c019
 class Cloze(Objective):
     "Hide items of each row and of what came after it, and say which they were."
-    def __init__(self,
-        encoder:nn.Module,
-        hide:float=.2,       # share of a row's items to hide; one at least
-        last:float=.5,       # share of the rows that hide their last item instead
-        weights:dict|None=None,
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        hide: float = 0.2,  # share of a row's items to hide; one at least
+        last: float = 0.5,  # share of the rows that hide their last item instead
+        weights: dict | None = None,
     ):
         super().__init__(encoder, weights)
         dim, self.hide, self.last = encoder.table().shape[1], hide, last
         self.head = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim, eps=1e-12))
-        nn.init.normal_(self.head[0].weight, std=.02); nn.init.zeros_(self.head[0].bias)
+        nn.init.normal_(self.head[0].weight, std=0.02)
+        nn.init.zeros_(self.head[0].bias)
         self.bias = nn.Parameter(torch.zeros(encoder.n_items + 2))
-        closed = torch.zeros(encoder.n_items + 2); closed[[0, encoder.mask_item]] = -1e4      # padding and the mask token are no answers
+        # padding and the mask token are no answers
+        closed = torch.zeros(encoder.n_items + 2)
+        closed[[0, encoder.mask_item]] = -1e4
         self.register_buffer("closed", closed, persistent=False)
 
-    def answer(self, h:Tensor)->tuple[Tensor, Tensor]: # [M,D] -> [M,D+1], [N+2,D+1]: the scores are their products
+    # [M,D] -> [M,D+1], [N+2,D+1]: the scores are their products
+    def answer(self, h: Tensor) -> tuple[Tensor, Tensor]:
         "The head. The bias of an item is one more column of the table, which every position multiplies by 1."
         h, bias = self.head(h), self.bias + self.closed
-        return torch.cat([h, torch.ones_like(h[:, :1])], 1), torch.cat([self.encoder.table(), bias[:, None]], 1)
+        return torch.cat([h, torch.ones_like(h[:, :1])], 1), torch.cat(
+            [self.encoder.table(), bias[:, None]], 1
+        )
 
-    def setup(self, rows): # what came after a row is hidden and asked for, too
-        if (rows.start + rows.length > rows.ds.offsets[rows.user + 1] - 3).any(): raise ValueError("the item after some of these rows is held out for validation or test: rows=user_rows or rows=prefix_rows")
+    def setup(self, rows):  # what came after a row is hidden and asked for, too
+        if (rows.start + rows.length > rows.ds.offsets[rows.user + 1] - 3).any():
+            raise ValueError(
+                "the item after some of these rows is held out for validation or test: rows=user_rows or"
+                " rows=prefix_rows"
+            )
+
     def prepare(self, batch, generator=None):
-        items, batch.grid = longer(batch, batch.next)                    # the whole training part: its last item may be hidden, too
+        # the whole training part: its last item may be hidden, too
+        items, batch.grid = longer(batch, batch.next)
         batch.masked, hidden = hide_some(items, self.encoder.mask_item, self.hide, self.last, generator)
-        hidden = batch.grid.pick(hidden)                                 # [M]
+        hidden = batch.grid.pick(hidden)  # [M]
         batch.where = hidden.nonzero().squeeze(1)
         batch.hidden = hidden[batch.where]
         return batch
+
     def terms(self, batch):
-        h = self.encoder(batch.masked, batch.grid, causal=False, at=batch.where)         # reads both sides
+        h = self.encoder(batch.masked, batch.grid, causal=False, at=batch.where)  # reads both sides
         return {"cloze": cross_entropy(*self.answer(h), batch.hidden)}
+
     def score(self, batch):
         h, table = self.answer(at_mask(self.encoder, batch))
-        return h @ table[:batch.rows.ds.n_items + 1].T
+        return h @ table[: batch.rows.ds.n_items + 1].T
 
 # %% ../../nbs/25_cloze.ipynb #c021
+@dataclass(frozen=True)
+class BERT4RecConfig(TransformerConfig):
+    "The settings of `BERT4Rec`."
+
+    max_len: int = setting(50, "most recent items, of which the mask token takes one", "L", least=2)
+    dropout: float = setting(0.2, "share of values set to 0 in training", least=0, below=1)
+    hide: float = setting(0.2, "share of a row's items to hide; one at least", above=0, most=1)
+    last: float = setting(
+        0.5, "share of the rows that hide their last item, and nothing else", least=0, most=1
+    )
+
+
+@register
+class BERT4Rec(Method, Cloze):
+    "BERT4Rec (Sun et al., CIKM 2019) with the settings of RecBole's."
+
+    Config = BERT4RecConfig
+
+    @classmethod
+    def make_encoder(cls, ds, config):
+        return config.transformer(ds)
+
+    @classmethod
+    def parts(cls, config):
+        return dict(hide=config.hide, last=config.last)
+
+
 @register
 def bert4rec(
-    ds:Dataset,
-    hide:float=.2,         # share of a row's items to hide
-    last:float=.5,         # share of the rows that hide their last item, and nothing else
-    max_len:int=50,        # L, of which the mask token takes one
-    dim:int=64,            # D
-    layers:int=2,
-    heads:int=2,
-    p:float=.2,            # dropout
-)->Cloze:
-    "BERT4Rec (Sun et al., CIKM 2019) with the settings of RecBole's."
-    if max_len < 2: raise ValueError(f"max_len={max_len}: at least 2, one item to read and one slot for the mask token")
-    return Cloze(Transformer(ds.n_items, max_len, dim, layers, heads, p, p), hide, last)
+    ds: Dataset,
+    hide: float = 0.2,  # share of a row's items to hide
+    last: float = 0.5,  # share of the rows that hide their last item, and nothing else
+    max_len: int = 50,  # L, of which the mask token takes one
+    dim: int = 64,  # D
+    layers: int = 2,
+    heads: int = 2,
+    p: float = 0.2,  # dropout
+) -> BERT4Rec:
+    "`BERT4Rec` from settings by name."
+    sizes = dict(max_len=max_len, dim=dim, layers=layers, heads=heads)
+    return BERT4Rec(ds, hide=hide, last=last, dropout=p, **sizes)
 
-BERT4REC = {name: dict(hide=.2, last=.5, p=.2) for name in ("beauty", "sports", "toys", "yelp")}    # RecBole's, the same for all
-BERT4REC_AUTHORS = dict(hide=.6, lr=1e-4, weight_decay=.01)      # Sun et al.'s on Beauty, to go over BERT4REC: {**BERT4REC["beauty"], **BERT4REC_AUTHORS}
+
+# RecBole's, the same for all
+BERT4REC = {name: dict(hide=0.2, last=0.5, p=0.2) for name in ("beauty", "sports", "toys", "yelp")}
+# Sun et al.'s on Beauty, to go over BERT4REC: {**BERT4REC["beauty"], **BERT4REC_AUTHORS}
+BERT4REC_AUTHORS = dict(hide=0.6, lr=1e-4, weight_decay=0.01)
 
 # %% ../../nbs/25_cloze.ipynb #c042
 def grid_of(
-    use:Tensor,      # [B,L] the slots that take part, wherever they stand
-    read:Tensor,     # [B] one of them, to become the row's last
-)->Layout:
-    "A layout of scattered slots, for an encoder that reads both sides: it knows a slot by its position, so a row's slots may come in any order."
+    use: Tensor,  # [B,L] the slots that take part, wherever they stand
+    read: Tensor,  # [B] one of them, to become the row's last
+) -> Layout:
+    """A layout of scattered slots, for an encoder that reads both sides: it knows a slot by its position, so
+    a row's slots may come in any order.
+    """
     B, L = use.shape
     slot = torch.arange(L, device=use.device)
-    order = (use.long() + (slot == read[:, None])).argsort(stable=True, dim=1) + L * torch.arange(B, device=use.device)[:, None]    # the unused, the used, the one to read
+    # the unused, the used, the one to read
+    order = (use.long() + (slot == read[:, None])).argsort(stable=True, dim=1) + L * torch.arange(
+        B, device=use.device
+    )[:, None]
     g, order = layout_for(use.sum(1), L), order.flatten()
     return replace(g, source=order[g.source], kept=order[g.kept])
 
+
 class MaskedNext(NextItem):
     "Next-item prediction, read at a mask token that stands anywhere (BERT4Rec in BSARec's repository)."
-    def __init__(self,
-        encoder:nn.Module,
-        hide:float=.2,       # share of the L slots, padding included, that get the mask token
-        **next_item,         # loss, sampler, k, weights: see `NextItem`
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        hide: float = 0.2,  # share of the L slots, padding included, that get the mask token
+        **next_item,  # loss, sampler, k, weights: see `NextItem`
     ):
         super().__init__(encoder, **next_item)
-        if not 0 < hide <= 1 or int(hide * encoder.max_len) < 1: raise ValueError(f"hide={hide}: a share of the {encoder.max_len} slots, at most 1, that makes one slot at least")
+        if not 0 < hide <= 1 or int(hide * encoder.max_len) < 1:
+            raise ValueError(
+                f"hide={hide}: a share of the {encoder.max_len} slots, at most 1, that makes one slot at"
+                " least"
+            )
         self.hide = hide
+
     def setup(self, rows):
-        if rows.every: raise ValueError("this reads one slot of a row, so a row must have one target: run(..., rows=prefix_rows)")
+        if rows.every:
+            raise ValueError(
+                "this reads one slot of a row, so a row must have one target: run(..., rows=prefix_rows)"
+            )
         super().setup(rows)
+
     def prepare(self, batch, generator=None):
         L = batch.rows.max_len
-        slots = torch.rand(len(batch), L, generator=generator, device=batch.items.device).argsort(1)[:, :int(self.hide * L)]      # in random order
+        # in random order
+        slots = torch.rand(len(batch), L, generator=generator, device=batch.items.device).argsort(1)[
+            :, : int(self.hide * L)
+        ]
         batch.masked = batch.items.scatter(1, slots, self.encoder.mask_item)
-        batch.grid = grid_of(batch.masked > 0, slots[:, -1])             # the last one drawn is read
+        batch.grid = grid_of(batch.masked > 0, slots[:, -1])  # the last one drawn is read
         return super().prepare(batch, generator)
-    def hidden(self, batch): return self.encoder(batch.masked, batch.grid, causal=False, at=batch.grid.last)
-    def score(self, batch): return at_mask(self.encoder, batch) @ self.encoder.table()[:batch.rows.ds.n_items + 1].T
+
+    def hidden(self, batch):
+        return self.encoder(batch.masked, batch.grid, causal=False, at=batch.grid.last)
+
+    def score(self, batch):
+        return at_mask(self.encoder, batch) @ self.encoder.table()[: batch.rows.ds.n_items + 1].T
+
+
+@dataclass(frozen=True)
+class BERT4RecNextConfig(TransformerConfig):
+    "The settings of `BERT4RecNext`."
+
+    max_len: int = setting(50, "most recent items that are read", "L", least=2)
+    hide: float = setting(0.2, "share of all slots that get the mask token", above=0, most=1)
+
+
+@register
+class BERT4RecNext(Method, MaskedNext):
+    "What BSARec's repository calls BERT4Rec. For `rows=prefix_rows`."
+
+    Config = BERT4RecNextConfig
+
+    @classmethod
+    def make_encoder(cls, ds, config):
+        return config.transformer(ds)
+
+    @classmethod
+    def parts(cls, config):
+        return dict(hide=config.hide)
+
 
 @register
 def bert4rec_next(
-    ds:Dataset,
-    hide:float=.2,         # share of all L slots that get the mask token
-    max_len:int=50,        # L
-    dim:int=64,            # D
-    layers:int=2,
-    heads:int=2,
-    p:float=.5,            # dropout
-)->MaskedNext:
-    "What BSARec's repository calls BERT4Rec. For `rows=prefix_rows`."
-    if max_len < 2: raise ValueError(f"max_len={max_len}: at least 2, one item to read and one slot for the mask token")
-    return MaskedNext(Transformer(ds.n_items, max_len, dim, layers, heads, p, p), hide)
+    ds: Dataset,
+    hide: float = 0.2,  # share of all L slots that get the mask token
+    max_len: int = 50,  # L
+    dim: int = 64,  # D
+    layers: int = 2,
+    heads: int = 2,
+    p: float = 0.5,  # dropout
+) -> BERT4RecNext:
+    "`BERT4RecNext` from settings by name."
+    sizes = dict(max_len=max_len, dim=dim, layers=layers, heads=heads)
+    return BERT4RecNext(ds, hide=hide, dropout=p, **sizes)
 
-BERT4REC_NEXT = {name: dict(rows=prefix_rows, hide=.2, p=.5) for name in BERT4REC}    # the share is an argument of their code; .2 is RecBole's
+
+# the share is an argument of their code; .2 is RecBole's
+BERT4REC_NEXT = {name: dict(rows=prefix_rows, hide=0.2, p=0.5) for name in BERT4REC}
 BERT4REC_NEXT_AUTHORS = dict(epochs=200, patience=10, seen_score="0")

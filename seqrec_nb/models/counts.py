@@ -17,86 +17,123 @@ from ..data import Dataset, check_number, check_whole
 # %% ../../nbs/20_counts.ipynb #c005
 class CountingModel:
     "Scores from counts: history weights times an item-to-item matrix, plus a prior."
-    def __init__(self,
-        M:sp.csr_matrix,     # [N+1,N+1] how much item i speaks for item j
-        prior:np.ndarray,    # [N+1] added to every user's scores
-        decay:float=1.,      # weight of a history item: decay ** age, age 0 the most recent
-        last:int|None=None,  # only this many most recent items count; None: all
-        ds:Dataset|None=None, # whose items these are, so that no other dataset is answered for
+
+    def __init__(
+        self,
+        M: sp.csr_matrix,  # [N+1,N+1] how much item i speaks for item j
+        prior: np.ndarray,  # [N+1] added to every user's scores
+        decay: float = 1.0,  # weight of a history item: decay ** age, age 0 the most recent
+        last: int | None = None,  # only this many most recent items count; None: all
+        ds: Dataset | None = None,  # whose items these are, so that no other dataset is answered for
     ):
         check_number(0, decay=decay)
-        if last is not None: check_whole(last=last)
-        self.M, self.prior, self.decay, self.last, self.item_ids = M.tocsr(), prior, decay, last, ds and ds.item_ids
+        if last is not None:
+            check_whole(last=last)
+        self.M, self.prior, self.decay, self.last, self.item_ids = (
+            M.tocsr(),
+            prior,
+            decay,
+            last,
+            ds and ds.item_ids,
+        )
 
-    def score(self, batch:Batch)->Tensor: # [B,N+1]
-        seen = batch.rows.seen().cpu()                                     # the whole history, also where a model's max_len cuts it
-        row, col = seen.nonzero(as_tuple=True)                             # oldest first
+    def score(self, batch: Batch) -> Tensor:  # [B,N+1]
+        # the whole history, also where a model's max_len cuts it
+        seen = batch.rows.seen().cpu()
+        row, col = seen.nonzero(as_tuple=True)  # oldest first
         age = (seen > 0).sum(1)[row] - 1 - col
         keep = slice(None) if self.last is None else age < self.last
         row, item, age = row[keep].numpy(), seen[row, col][keep].numpy(), age[keep].numpy()
         H = sp.csr_matrix((self.decay ** age.astype(float), (row, item)), shape=(len(batch), len(self.prior)))
         return torch.from_numpy((H @ self.M).toarray() + self.prior).to(batch.rows.device)
 
-def _training(ds:Dataset)->tuple[np.ndarray, np.ndarray]: # items and users of all training parts s[:-2]
+
+def _training(ds: Dataset) -> tuple[np.ndarray, np.ndarray]:  # items and users of all training parts s[:-2]
     user = torch.arange(len(ds), device=ds.device).repeat_interleave(ds.lengths)
     keep = torch.arange(len(ds.items), device=ds.device) < ds.offsets[1:][user] - 2
     return ds.items[keep].cpu().numpy(), user[keep].cpu().numpy()
 
-def transitions(ds:Dataset, lag:int=1)->sp.csr_matrix: # [N+1,N+1]
-    "$T_k$: how often item j stands k = `lag` places after item i in a training part. Raises `ValueError` for a lag below 1."
+
+def transitions(ds: Dataset, lag: int = 1) -> sp.csr_matrix:  # [N+1,N+1]
+    """$T_k$: how often item j stands k = `lag` places after item i in a training part. Raises `ValueError`
+    for a lag below 1.
+    """
     check_whole(lag=lag)
     item, user = _training(ds)
     same = user[lag:] == user[:-lag]
-    return sp.csr_matrix((np.ones(same.sum()), (item[:-lag][same], item[lag:][same])), shape=(ds.n_items + 1,) * 2)
+    return sp.csr_matrix(
+        (np.ones(same.sum()), (item[:-lag][same], item[lag:][same])), shape=(ds.n_items + 1,) * 2
+    )
 
-def counts(ds:Dataset)->np.ndarray: # [N+1] training interactions of each item
+
+def counts(ds: Dataset) -> np.ndarray:  # [N+1] training interactions of each item
     return np.bincount(_training(ds)[0], minlength=ds.n_items + 1).astype(float)
 
-def _little(ds): c = counts(ds); return 1e-4 * c / c.max()                # breaks ties by popularity
+
+def _little(ds):
+    c = counts(ds)
+    return 1e-4 * c / c.max()  # breaks ties by popularity
 
 # %% ../../nbs/20_counts.ipynb #c007
 @register
-def popularity(ds:Dataset)->CountingModel:
+def popularity(ds: Dataset) -> CountingModel:
     "Training interactions of an item, the same for all users."
     return CountingModel(sp.csr_matrix((ds.n_items + 1,) * 2), counts(ds), ds=ds)
 
+
 @register
-def markov1(ds:Dataset)->CountingModel:
+def markov1(ds: Dataset) -> CountingModel:
     "What followed the last item, ties by popularity."
     return CountingModel(transitions(ds), _little(ds), last=1, ds=ds)
 
+
 @register
-def cooccurrence(ds:Dataset,
-    window:int=10,        # places
-    decay:float=.8,       # of the history, each step
-    pop:float=.25,        # scores are divided by popularity to this power
-    both:bool=False,      # count what came before, too
-)->CountingModel:
+def cooccurrence(
+    ds: Dataset,
+    window: int = 10,  # places
+    decay: float = 0.8,  # of the history, each step
+    pop: float = 0.25,  # scores are divided by popularity to this power
+    both: bool = False,  # count what came before, too
+) -> CountingModel:
     "What came within a window after the items of the history, a pair k places apart counting 1/k."
     check_whole(window=window)
     check_number(0, decay=decay, pop=pop)
     M = sum(transitions(ds, k) / k for k in range(1, window + 1))
-    if both: M = M + M.T
+    if both:
+        M = M + M.T
     c = counts(ds)
-    return CountingModel(M @ sp.diags(np.where(c > 0, np.maximum(c, 1) ** -pop, 0)), _little(ds), decay, ds=ds)
+    return CountingModel(
+        M @ sp.diags(np.where(c > 0, np.maximum(c, 1) ** -pop, 0)), _little(ds), decay, ds=ds
+    )
+
 
 @register
-def decayed(ds:Dataset,
-    window:int=10,        # W: lags counted
-    d:float=.7,           # weight of a lag: d ** (lag-1)
-    back:float=.2,        # weight of counts read backwards
-    a:float=.3,           # rows are divided by popularity to this power
-    b:float=0.,           # columns likewise
-    hd:float=.5,          # weight of a history item: hd ** age
-    last:int=10,          # L: history items that count
-)->CountingModel:
-    "The decayed transition counter. The defaults are what validation chose on Beauty; `TUNED` has the other datasets."
+def decayed(
+    ds: Dataset,
+    window: int = 10,  # W: lags counted
+    d: float = 0.7,  # weight of a lag: d ** (lag-1)
+    back: float = 0.2,  # weight of counts read backwards
+    a: float = 0.3,  # rows are divided by popularity to this power
+    b: float = 0.0,  # columns likewise
+    hd: float = 0.5,  # weight of a history item: hd ** age
+    last: int = 10,  # L: history items that count
+) -> CountingModel:
+    """The decayed transition counter. The defaults are what validation chose on Beauty; `TUNED` has the other
+    datasets.
+    """
     check_whole(window=window, last=last)
     check_number(0, d=d, back=back, a=a, b=b, hd=hd)
     M = sum(d ** (k - 1) * transitions(ds, k) for k in range(1, window + 1))
-    if back: M = M + back * M.T
+    if back:
+        M = M + back * M.T
     c = np.maximum(counts(ds), 1)
-    return CountingModel(sp.diags(c ** -a) @ M @ sp.diags(c ** -b), np.zeros(ds.n_items + 1), hd, last, ds)
+    return CountingModel(sp.diags(c**-a) @ M @ sp.diags(c**-b), np.zeros(ds.n_items + 1), hd, last, ds)
+
 
 # chosen on validation NDCG@10 by coordinate search over each argument
-TUNED = {"beauty": dict(), "toys": dict(d=.9, back=.5, b=.2, hd=.7), "sports": dict(d=.9, hd=.7), "yelp": dict(d=.9, back=1., hd=.85)}
+TUNED = {
+    "beauty": dict(),
+    "toys": dict(d=0.9, back=0.5, b=0.2, hd=0.7),
+    "sports": dict(d=0.9, hd=0.7),
+    "yelp": dict(d=0.9, back=1.0, hd=0.85),
+}

@@ -7,7 +7,8 @@ __all__ = ['FENREC', 'FENREC_AUTHORS', 'FENREC_PAPER', 'ABLATIONS', 'cl4srec_fen
            'FENRecLosses', 'with_fenrec', 'FENRec', 'fenrec', 'plugged']
 
 # %% ../../nbs/34_fenrec.ipynb #c002
-import inspect, sys
+import inspect
+import sys
 from functools import cache
 from types import SimpleNamespace
 
@@ -21,28 +22,47 @@ from .intents import ENCODERS, ICSREC, ICSRec
 from .views import Contrast, cl4srec, duorec
 
 # %% ../../nbs/34_fenrec.ipynb #c034
-def target_place(batch:Batch)->Tensor: # [M] or [B], as `batch.target`
-    "Where in the dataset's flat array each target stands. Slots that a rectangle computes in the padding get a place too, which means nothing."
-    at = batch.rows.start + batch.rows.length                                          # of a row's last target
-    if not batch.rows.every: return at
+def target_place(batch: Batch) -> Tensor:  # [M] or [B], as `batch.target`
+    """Where in the dataset's flat array each target stands. Slots that a rectangle computes in the padding
+    get a place too, which means nothing.
+    """
+    # of a row's last target
+    at = batch.rows.start + batch.rows.length
+    if not batch.rows.every:
+        return at
     layout = batch.layout
     return (at[layout.row] - layout.width + 1 + layout.kept % layout.width).clamp_min(0)
 
 # %% ../../nbs/34_fenrec.ipynb #c037
 class FENRecLosses:
-    "What `with_fenrec` puts in front of a `Contrast`: soft labels instead of its next-item loss and, after a warm-up, `hard_contrast` instead of its contrast."
-    def is_hard(self)->bool: return self.fenrec.hard and self.epoch > self.fenrec.warmup
+    """What `with_fenrec` puts in front of a `Contrast`: soft labels instead of its next-item loss and, after
+    a warm-up, `hard_contrast` instead of its contrast.
+    """
+
+    def is_hard(self) -> bool:
+        return self.fenrec.hard and self.epoch > self.fenrec.warmup
 
     def setup(self, rows):
         super().setup(rows)
-        if not self.fenrec.gamma: return
-        each = prefix_rows(rows.ds)                                                    # every training target once
-        at, soft = each.start + each.length, soft_labels(each, self.fenrec.gamma, first_occurrence=self.fenrec.label_position == "first")
-        self.fenrec.ahead = [x.new_zeros(len(rows.ds.items), x.shape[1]).index_copy(0, at, x) for x in soft]     # [n,3] by the place of the target: items, weights
+        if not self.fenrec.gamma:
+            return
+        # every training target once
+        each = prefix_rows(rows.ds)
+        at, soft = (
+            each.start + each.length,
+            soft_labels(each, self.fenrec.gamma, first_occurrence=self.fenrec.label_position == "first"),
+        )
+        # [n,3] by the place of the target: items, weights
+        self.fenrec.ahead = [x.new_zeros(len(rows.ds.items), x.shape[1]).index_copy(0, at, x) for x in soft]
+
     def next_item(self, h, batch):
-        if not self.fenrec.gamma: return super().next_item(h, batch)
-        items, weight = (x[target_place(batch)] for x in self.fenrec.ahead)            # Eq. 6-7
-        return cross_entropy(h, self.encoder.table(), items.where(batch.target[:, None] > 0, 0), weight=weight)          # Eq. 8
+        if not self.fenrec.gamma:
+            return super().next_item(h, batch)
+        items, weight = (x[target_place(batch)] for x in self.fenrec.ahead)  # Eq. 6-7
+        # Eq. 8
+        return cross_entropy(
+            h, self.encoder.table(), items.where(batch.target[:, None] > 0, 0), weight=weight
+        )
 
     def prepare(self, batch, generator=None):
         batch = super().prepare(batch, generator)
@@ -51,117 +71,276 @@ class FENRecLosses:
             size = int(self.fenrec.noise * len(batch)), table.shape[1]
             batch.noise = torch.randn(size, generator=generator, device=table.device, dtype=table.dtype)
         return batch
+
     def encode_views(self, batch, *represent):
         views, f = super().encode_views(batch, *represent), self.fenrec
-        if self.is_hard():                                                             # what all contrasts of a step share
+        # what all contrasts of a step share
+        if self.is_hard():
             f.label = batch.next if f.masked else None
-            f.negatives = noise_negatives(*(views * 2)[:2], batch.noise, f.label) if len(batch.noise) else None
+            f.negatives = (
+                noise_negatives(*(views * 2)[:2], batch.noise, f.label) if len(batch.noise) else None
+            )
         return views
-    def contrast(self, a, b, label=None, *further):                                    # what a method compares with beyond that, such as S4Rec's intents, ends with the warm-up
+
+    # what a method compares with beyond that, such as S4Rec's intents, ends with the warm-up
+    def contrast(self, a, b, label=None, *further):
         f = self.fenrec
-        if not self.is_hard(): return super().contrast(a, b, label, *further)          # Eq. 5
+        if not self.is_hard():
+            return super().contrast(a, b, label, *further)  # Eq. 5
         label = (f.label if label is None else label) if f.masked else None
-        return hard_contrast(a, b, label, f.negatives, f.mix, f.mu, self.tau, f.tau2, f.m, f.margin == "added", f.m_on_hard, f.m_on_noise)   # Eq. 9-10, 13-15
+        # Eq. 9-10, 13-15
+        return hard_contrast(
+            a,
+            b,
+            label,
+            f.negatives,
+            f.mix,
+            f.mu,
+            self.tau,
+            f.tau2,
+            f.m,
+            f.margin == "added",
+            f.m_on_hard,
+            f.m_on_noise,
+        )
 
 # %% ../../nbs/34_fenrec.ipynb #c039
 @cache
-def _with_losses(kind:type)->type: # one for each, so that two objectives of one kind are of one class
+def _with_losses(kind: type) -> type:  # one for each, so that two objectives of one kind are of one class
     return type(f"FENRec{kind.__name__}", (FENRecLosses, kind), {})
 
+
 def with_fenrec(
-    objective:Contrast,          # whose contrast goes through its method `contrast`
-    gamma:float=.2,              # weight of an item relative to the one before it in a label; 0: the objective's own next-item loss
-    hard:bool=True,              # False: the objective's own contrast throughout
-    warmup:int=20,               # epochs with the objective's own contrast
-    mix:float=.4,                # lambda: how far a hard negative is turned towards the anchor
-    mu:float=.1,                 # weight of a hard negative in the softmax; 0: none are made
-    tau2:float=8.,               # scale of the up-weighting tanh
-    m:float=.2,                  # margin
-    noise:float=0.,              # noise negatives, as a multiple of the rows of a batch
-    masked:bool=False,           # rows of one label, the target if the objective names no other, are not negatives of each other
-    margin:str="multiplied",     # x (s(x) + m), the authors' code; 'added': x s(x) + m, the paper
-    m_on_hard:bool=True, m_on_noise:bool=True, # the margin on hard and on noise negatives too
-    label_position:str="true",   # where a label's window begins; 'first': where the user had the target first, as in the authors' code
-    kind:type|None=None,         # the class that `objective` becomes; default: its own with `FENRecLosses` in front
-)->Contrast:                     # `objective` itself
-    "FENRec's two losses in the place of an objective's own. Raises `ValueError` for an objective or a setting that they do not go with."
+    objective: Contrast,  # whose contrast goes through its method `contrast`
+    # weight of an item relative to the one before it in a label; 0: the objective's own next-item loss
+    gamma: float = 0.2,
+    hard: bool = True,  # False: the objective's own contrast throughout
+    warmup: int = 20,  # epochs with the objective's own contrast
+    mix: float = 0.4,  # lambda: how far a hard negative is turned towards the anchor
+    mu: float = 0.1,  # weight of a hard negative in the softmax; 0: none are made
+    tau2: float = 8.0,  # scale of the up-weighting tanh
+    m: float = 0.2,  # margin
+    noise: float = 0.0,  # noise negatives, as a multiple of the rows of a batch
+    # rows of one label, the target if the objective names no other, are not negatives of each other
+    masked: bool = False,
+    margin: str = "multiplied",  # x (s(x) + m), the authors' code; 'added': x s(x) + m, the paper
+    m_on_hard: bool = True,
+    m_on_noise: bool = True,  # the margin on hard and on noise negatives too
+    # where a label's window begins; 'first': where the user had the target first, as in the authors' code
+    label_position: str = "true",
+    # the class that `objective` becomes; default: its own with `FENRecLosses` in front
+    kind: type | None = None,
+) -> Contrast:  # `objective` itself
+    """FENRec's two losses in the place of an objective's own. Raises `ValueError` for an objective or a
+    setting that they do not go with.
+    """
     if not isinstance(objective, Contrast) or "contrast" in vars(objective):
-        raise ValueError(f"{type(objective).__name__} has no method `contrast` to replace: give a `Contrast`, such as icsrec(ds) or duorec(ds)")
-    if hasattr(objective, "fenrec"): raise ValueError(f"{type(objective).__name__} has FENRec's losses already: give their settings where it was made")
-    for name, value, known in (("margin", margin, ("multiplied", "added")), ("label_position", label_position, ("true", "first"))):
-        if value not in known: raise ValueError(f"{name}={value!r}: one of {', '.join(known)}")
-    for name, value, good in (("gamma", gamma, gamma >= 0), ("mix", mix, 0 <= mix <= 1), ("mu", mu, mu >= 0), ("tau2", tau2, tau2 > 0), ("noise", noise, noise >= 0), ("warmup", warmup, warmup >= 0)):
-        if not good: raise ValueError(f"{name}={value}: {'from 0 to 1' if name == 'mix' else 'above 0' if name == 'tau2' else '0 or more'}")
+        raise ValueError(
+            f"{type(objective).__name__} has no method `contrast` to replace: give a `Contrast`, such as"
+            " icsrec(ds) or duorec(ds)"
+        )
+    if hasattr(objective, "fenrec"):
+        raise ValueError(
+            f"{type(objective).__name__} has FENRec's losses already: give their settings where it was made"
+        )
+    for name, value, known in (
+        ("margin", margin, ("multiplied", "added")),
+        ("label_position", label_position, ("true", "first")),
+    ):
+        if value not in known:
+            raise ValueError(f"{name}={value!r}: one of {', '.join(known)}")
+    for name, value, good in (
+        ("gamma", gamma, gamma >= 0),
+        ("mix", mix, 0 <= mix <= 1),
+        ("mu", mu, mu >= 0),
+        ("tau2", tau2, tau2 > 0),
+        ("noise", noise, noise >= 0),
+        ("warmup", warmup, warmup >= 0),
+    ):
+        if not good:
+            raise ValueError(
+                f"{name}={value}:"
+                f" {'from 0 to 1' if name == 'mix' else 'above 0' if name == 'tau2' else '0 or more'}"
+            )
     check_number(gamma=gamma, mu=mu, tau2=tau2, m=m, noise=noise)
     check_whole(0, warmup=warmup)
-    if gamma and hasattr(objective, "hardness"): raise ValueError("soft labels compare with all items, and the negatives that this model proposes would not be used: gamma=0. keeps them")
+    if gamma and hasattr(objective, "hardness"):
+        raise ValueError(
+            "soft labels compare with all items, and the negatives that this model proposes would not be"
+            " used: gamma=0. keeps them"
+        )
     if noise and objective.represent not in ("last", "mean", "mean of slots"):
-        raise ValueError(f"noise is made for views of the encoder's width, not for represent={objective.represent!r}: noise=0.")
-    objective.fenrec = SimpleNamespace(gamma=gamma, hard=hard, warmup=warmup, mix=mix, mu=mu, tau2=tau2, m=m, noise=noise, masked=masked,
-                                       margin=margin, m_on_hard=m_on_hard, m_on_noise=m_on_noise, label_position=label_position)
-    if gamma: objective.make_sampler = None                                            # a loss over all items needs no negatives
-    if kind or not isinstance(objective, FENRecLosses): objective.__class__ = kind or _with_losses(type(objective))
+        raise ValueError(
+            f"noise is made for views of the encoder's width, not for represent={objective.represent!r}:"
+            " noise=0."
+        )
+    objective.fenrec = SimpleNamespace(
+        gamma=gamma,
+        hard=hard,
+        warmup=warmup,
+        mix=mix,
+        mu=mu,
+        tau2=tau2,
+        m=m,
+        noise=noise,
+        masked=masked,
+        margin=margin,
+        m_on_hard=m_on_hard,
+        m_on_noise=m_on_noise,
+        label_position=label_position,
+    )
+    # a loss over all items needs no negatives
+    if gamma:
+        objective.make_sampler = None
+    if kind or not isinstance(objective, FENRecLosses):
+        objective.__class__ = kind or _with_losses(type(objective))
     return objective
 
 # %% ../../nbs/34_fenrec.ipynb #c041
 class FENRec(FENRecLosses, ICSRec):
     "ICSRec with other losses, and with two more choices."
+
     def views(self, batch, generator=None):
         other = {"last": self.same.last, "random": self.same.random}[self.partner](batch, generator)
         return [(batch.items, batch.length), (other.items, other.length)]
+
     def fine(self, h):
-        if self.hard_fine: return super().fine(h)
+        if self.hard_fine:
+            return super().fine(h)
         cluster, c = self.kmeans(h)
         return ICSRec.contrast(self, h, c, cluster)
 
+
 @register
 def fenrec(
-    ds:Dataset,
-    coarse:float=.3,             # weight of the contrast of rows with one target; twice the paper's alpha
-    fine:float=.1,               # weight of the contrast with intents, which the paper does not mention; 0: no clusters are made
-    clusters:int=256,            # K, at most the number of training rows
-    gamma:float=.2, hard:bool=True, warmup:int=20, mix:float=.4, mu:float=.1, tau2:float=8., m:float=.2, # see `with_fenrec`
-    noise:float=2.,              # see `with_fenrec`, and so the next five
-    masked:bool=True, margin:str="multiplied", m_on_hard:bool=True, m_on_noise:bool=True, label_position:str="true",
-    partner:str="last",          # the row with the same target: the 'last' of the file that differs, or a 'random' one
-    hard_fine:bool=True,         # False: the contrast with intents stays InfoNCE
-    tau:float=1.,                # tau1
-    later:int=20,                # iterations of K-means from the second epoch on; the authors' code: 100
-    encoder:str="transformer",   # or 'gru', of one layer and without heads
-    max_len:int=50, dim:int=64, layers:int=2, heads:int=2, p:float=.5, # as for `sasrec`
-)->FENRec:
-    "FENRec (Huang et al., AAAI 2025), for `rows=prefix_rows`. Raises `ValueError` for other rows, for unknown settings and, in the first epoch, for more clusters than rows."
+    ds: Dataset,
+    coarse: float = 0.3,  # weight of the contrast of rows with one target; twice the paper's alpha
+    # weight of the contrast with intents, which the paper does not mention; 0: no clusters are made
+    fine: float = 0.1,
+    clusters: int = 256,  # K, at most the number of training rows
+    # see `with_fenrec`
+    gamma: float = 0.2,
+    hard: bool = True,
+    warmup: int = 20,
+    mix: float = 0.4,
+    mu: float = 0.1,
+    tau2: float = 8.0,
+    m: float = 0.2,
+    noise: float = 2.0,  # see `with_fenrec`, and so the next five
+    masked: bool = True,
+    margin: str = "multiplied",
+    m_on_hard: bool = True,
+    m_on_noise: bool = True,
+    label_position: str = "true",
+    # the row with the same target: the 'last' of the file that differs, or a 'random' one
+    partner: str = "last",
+    hard_fine: bool = True,  # False: the contrast with intents stays InfoNCE
+    tau: float = 1.0,  # tau1
+    later: int = 20,  # iterations of K-means from the second epoch on; the authors' code: 100
+    encoder: str = "transformer",  # or 'gru', of one layer and without heads
+    max_len: int = 50,
+    dim: int = 64,
+    layers: int = 2,
+    heads: int = 2,
+    p: float = 0.5,  # as for `sasrec`
+) -> FENRec:
+    """FENRec (Huang et al., AAAI 2025), for `rows=prefix_rows`. Raises `ValueError` for other rows, for
+    unknown settings and, in the first epoch, for more clusters than rows.
+    """
     for name, value, known in (("encoder", encoder, ENCODERS), ("partner", partner, ("last", "random"))):
-        if value not in known: raise ValueError(f"{name}={value!r}: one of {', '.join(known)}")
-    base = ICSRec(ENCODERS[encoder](ds, max_len, dim, layers, heads, p), clusters, masked, later, tau=tau, weights={"coarse": coarse, "fine": fine})
+        if value not in known:
+            raise ValueError(f"{name}={value!r}: one of {', '.join(known)}")
+    base = ICSRec(
+        ENCODERS[encoder](ds, max_len, dim, layers, heads, p),
+        clusters,
+        masked,
+        later,
+        tau=tau,
+        weights={"coarse": coarse, "fine": fine},
+    )
     base.partner, base.hard_fine = partner, hard_fine
-    return with_fenrec(base, gamma, hard, warmup, mix, mu, tau2, m, noise, masked, margin, m_on_hard, m_on_noise, label_position, FENRec)
+    return with_fenrec(
+        base,
+        gamma,
+        hard,
+        warmup,
+        mix,
+        mu,
+        tau2,
+        m,
+        noise,
+        masked,
+        margin,
+        m_on_hard,
+        m_on_noise,
+        label_position,
+        FENRec,
+    )
 
 # %% ../../nbs/34_fenrec.ipynb #c043
-FENREC = {name: ICSREC[name] | kw for name, kw in {
-    "beauty": dict(gamma=.2, mix=.4, tau2=8., noise=2.), "sports": dict(gamma=.3, mix=.4, tau2=10., noise=1.),
-    "toys": dict(gamma=.2, mix=.5, tau2=8., noise=3.), "yelp": dict(gamma=.2, mix=.2, tau2=10., noise=2.)}.items()}
-FENREC["builtin"] = dict(rows=prefix_rows, coarse=.1, fine=.03, clusters=32, warmup=2, dim=32, layers=1, max_len=10, p=.1, lr=3e-3, batch_size=128, epochs=5)   # chosen
+FENREC = {
+    name: ICSREC[name] | kw
+    for name, kw in {
+        "beauty": dict(gamma=0.2, mix=0.4, tau2=8.0, noise=2.0),
+        "sports": dict(gamma=0.3, mix=0.4, tau2=10.0, noise=1.0),
+        "toys": dict(gamma=0.2, mix=0.5, tau2=8.0, noise=3.0),
+        "yelp": dict(gamma=0.2, mix=0.2, tau2=10.0, noise=2.0),
+    }.items()
+}
+# chosen
+FENREC["builtin"] = dict(
+    rows=prefix_rows,
+    coarse=0.1,
+    fine=0.03,
+    clusters=32,
+    warmup=2,
+    dim=32,
+    layers=1,
+    max_len=10,
+    p=0.1,
+    lr=3e-3,
+    batch_size=128,
+    epochs=5,
+)
 FENREC_AUTHORS = dict(label_position="first", later=100, seen_score="0", epochs=400)
-FENREC_PAPER = dict(fine=0., noise=0., masked=False, margin="added", m_on_hard=False, partner="random")       # the equations as printed
-ABLATIONS = {                                           # rows of the paper's Table 3, and what to add to the run
-    "FENRec": {}, "-S": dict(gamma=0.), "-N": dict(hard=False),
-    "-N, mu 0": dict(mu=0.),                            # another reading of its name: no mixed negatives, the rest as it was
+# the equations as printed
+FENREC_PAPER = dict(fine=0.0, noise=0.0, masked=False, margin="added", m_on_hard=False, partner="random")
+# rows of the paper's Table 3, and what to add to the run
+ABLATIONS = {
+    "FENRec": {},
+    "-S": dict(gamma=0.0),
+    "-N": dict(hard=False),
+    # another reading of its name: no mixed negatives, the rest as it was
+    "-N, mu 0": dict(mu=0.0),
 }
 
 # %% ../../nbs/34_fenrec.ipynb #c060
-def plugged(method): # a method (dataset, **settings) -> Contrast
+def plugged(method):  # a method (dataset, **settings) -> Contrast
     "The method with FENRec's losses, and with the settings of both."
-    own = {n: p for n, p in inspect.signature(with_fenrec).parameters.items() if n not in ("objective", "kind")}
+    own = {
+        n: p for n, p in inspect.signature(with_fenrec).parameters.items() if n not in ("objective", "kind")
+    }
     base = dict(inspect.signature(method).parameters)
-    if both := set(own) & set(base): raise ValueError(f"{method.__name__} has settings named {', '.join(sorted(both))} too: write the method out, with other names for them")
+    if both := set(own) & set(base):
+        raise ValueError(
+            f"{method.__name__} has settings named {', '.join(sorted(both))} too: write the method out, with"
+            " other names for them"
+        )
+
     def plugged_method(ds, **settings):
-        return with_fenrec(method(ds, **{k: v for k, v in settings.items() if k not in own}), **{k: v for k, v in settings.items() if k in own})
+        return with_fenrec(
+            method(ds, **{k: v for k, v in settings.items() if k not in own}),
+            **{k: v for k, v in settings.items() if k in own},
+        )
+
     plugged_method.__signature__ = inspect.Signature([*base.values(), *own.values()])
-    plugged_method.__module__ = sys._getframe(1).f_globals["__name__"]                  # where it is given a name: that is its address for a stored run
+    # where it is given a name: that is its address for a stored run
+    plugged_method.__module__ = sys._getframe(1).f_globals["__name__"]
     plugged_method.__name__ = plugged_method.__qualname__ = f"{method.__name__}_fenrec"
     return plugged_method
 
+
 cl4srec_fenrec, duorec_fenrec = register(plugged(cl4srec)), register(plugged(duorec))
 
-PLUGGED = {name: {k: kw[k] for k in ("gamma", "mix", "tau2")} for name, kw in FENREC.items() if "gamma" in kw}        # on top of the method's own preset
+# on top of the method's own preset
+PLUGGED = {name: {k: kw[k] for k in ("gamma", "mix", "tau2")} for name, kw in FENREC.items() if "gamma" in kw}

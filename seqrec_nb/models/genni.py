@@ -20,111 +20,222 @@ from ..train import NextItem
 
 # %% ../../nbs/30_genni.ipynb #c030
 class Hardness(nn.Module):
-    "The settings of GenNi's sampler, and what changes of them while training: $\\alpha$, and the loss it was last adjusted by."
-    def __init__(self,
-        alpha:float=2.5,           # how hard; 0: uniform
-        beta:float=1.,             # share of the items that may be drawn, chosen anew for each batch
-        growing:float|None=None,   # m of Eq. 7, epochs for a tenfold share; takes the place of `beta`
-        adjust:bool=False,         # alpha adjusts itself after each batch, from `alpha` on
-        pace:float=.01,            # by how much
-        high:float=6.,             # its largest value
-        exclude:str="target",      # what is never drawn: the 'target'; the user's 'history', the training part; the whole 'sequence', held-out items too, which may leak unless alpha is 0; or 'nothing'
-        per:str="batch",           # candidates are chosen for each 'batch', or for each 'position' as in Algorithm 1, which is slow
+    """The settings of GenNi's sampler, and what changes of them while training: $\\alpha$, and the loss it
+    was last adjusted by.
+    """
+
+    def __init__(
+        self,
+        alpha: float = 2.5,  # how hard; 0: uniform
+        beta: float = 1.0,  # share of the items that may be drawn, chosen anew for each batch
+        growing: float | None = None,  # m of Eq. 7, epochs for a tenfold share; takes the place of `beta`
+        adjust: bool = False,  # alpha adjusts itself after each batch, from `alpha` on
+        pace: float = 0.01,  # by how much
+        high: float = 6.0,  # its largest value
+        # what is never drawn: the 'target'; the user's 'history', the training part; the whole 'sequence',
+        # held-out items too, which may leak unless alpha is 0; or 'nothing'
+        exclude: str = "target",
+        # candidates are chosen for each 'batch', or for each 'position' as in Algorithm 1, which is slow
+        per: str = "batch",
     ):
         super().__init__()
-        if not 0 <= alpha < float("inf"): raise ValueError(f"alpha={alpha}: 0, uniform, or more, and finite")
+        if not 0 <= alpha < float("inf"):
+            raise ValueError(f"alpha={alpha}: 0, uniform, or more, and finite")
         check_number(pace=pace, high=high)
-        if adjust and not (pace > 0 and alpha <= high): raise ValueError(f"alpha={alpha}, pace={pace}, high={high}: an alpha that adjusts itself begins between 0 and high, and is changed by a pace above 0")
-        if growing is not None and (not growing > 0 or beta != 1): raise ValueError(f"growing={growing}, beta={beta}: growing= is a number of epochs above 0, and decides the share alone: leave beta out")
-        if growing is None: candidates(2, beta)                                   # refuse a share that cannot be
-        if exclude not in ("target", "history", "sequence", "nothing"): raise ValueError(f"exclude={exclude!r}: 'target', 'history', 'sequence' or 'nothing'")
-        if per not in ("batch", "position"): raise ValueError(f"per={per!r}: 'batch' or 'position'")
-        self.beta, self.growing, self.adjust, self.pace, self.high, self.exclude, self.per = beta, growing, adjust, pace, high, exclude, per
-        self.register_buffer("alpha", torch.tensor(float(alpha))); self.register_buffer("previous", torch.tensor(float("nan")))
+        if adjust and not (pace > 0 and alpha <= high):
+            raise ValueError(
+                f"alpha={alpha}, pace={pace}, high={high}: an alpha that adjusts itself begins between 0 and"
+                " high, and is changed by a pace above 0"
+            )
+        if growing is not None and (not growing > 0 or beta != 1):
+            raise ValueError(
+                f"growing={growing}, beta={beta}: growing= is a number of epochs above 0, and decides the"
+                " share alone: leave beta out"
+            )
+        # refuse a share that cannot be
+        if growing is None:
+            candidates(2, beta)
+        if exclude not in ("target", "history", "sequence", "nothing"):
+            raise ValueError(f"exclude={exclude!r}: 'target', 'history', 'sequence' or 'nothing'")
+        if per not in ("batch", "position"):
+            raise ValueError(f"per={per!r}: 'batch' or 'position'")
+        self.beta, self.growing, self.adjust, self.pace, self.high, self.exclude, self.per = (
+            beta,
+            growing,
+            adjust,
+            pace,
+            high,
+            exclude,
+            per,
+        )
+        self.register_buffer("alpha", torch.tensor(float(alpha)))
+        self.register_buffer("previous", torch.tensor(float("nan")))
 
-    def share(self, epoch:int)->float: return self.beta if self.growing is None else growing_beta(epoch, self.growing)   # Eq. 7
-    def observe(self, loss:Tensor):
-        if not self.adjust: return
-        self.alpha.copy_(adjusted_alpha(self.alpha, loss, self.previous, self.pace, self.high))                          # Section 3.4
+    # Eq. 7
+    def share(self, epoch: int) -> float:
+        return self.beta if self.growing is None else growing_beta(epoch, self.growing)
+
+    def observe(self, loss: Tensor):
+        if not self.adjust:
+            return
+        # Section 3.4
+        self.alpha.copy_(adjusted_alpha(self.alpha, loss, self.previous, self.pace, self.high))
         self.previous.copy_(loss)
 
 # %% ../../nbs/30_genni.ipynb #c032
 class Generated:
-    "Makes of a `NextItem` objective one whose negatives the model proposes. To stand before it: `class Mine(Generated, Contrast)`, or `generated(objective)`."
+    """Makes of a `NextItem` objective one whose negatives the model proposes. To stand before it: `class
+    Mine(Generated, Contrast)`, or `generated(objective)`.
+    """
+
     def prepare(self, batch, generator=None):
         batch = super().prepare(batch, generator)
-        batch.among = candidates(batch.rows.ds.n_items, self.hardness.share(self.epoch), generator, batch.target.device, len(batch.target) if self.hardness.per == "position" else None)
-        batch.draws = torch.rand((len(batch.target), self.k), generator=generator, device=batch.target.device, dtype=self.encoder.table().dtype)     # all of the chance there is; which items they are, the hidden states will say
+        batch.among = candidates(
+            batch.rows.ds.n_items,
+            self.hardness.share(self.epoch),
+            generator,
+            batch.target.device,
+            len(batch.target) if self.hardness.per == "position" else None,
+        )
+        # all of the chance there is; which items they are, the hidden states will say
+        batch.draws = torch.rand(
+            (len(batch.target), self.k),
+            generator=generator,
+            device=batch.target.device,
+            dtype=self.encoder.table().dtype,
+        )
         return batch
-    def negatives(self, h:Tensor, batch:Batch)->Tensor: # [M,D] -> [M,k]
+
+    def negatives(self, h: Tensor, batch: Batch) -> Tensor:  # [M,D] -> [M,k]
         s = self.hardness
         had = owned(batch, s.exclude == "sequence") if s.exclude in ("history", "sequence") else None
-        return model_negatives(h.detach(), self.encoder.table(), batch.target * (s.exclude != "nothing"), batch.among, s.alpha, batch.draws, had=had)   # Eq. 5-6
+        # Eq. 5-6
+        return model_negatives(
+            h.detach(),
+            self.encoder.table(),
+            batch.target * (s.exclude != "nothing"),
+            batch.among,
+            s.alpha,
+            batch.draws,
+            had=had,
+        )
+
     def next_item(self, h, batch):
-        batch.negative = batch.once("negatives", lambda: self.negatives(h, batch))          # by the first pass over a batch; later ones see the same
-        return super().next_item(h, batch)                                                  # Eq. 3-4
+        # by the first pass over a batch; later ones see the same
+        batch.negative = batch.once("negatives", lambda: self.negatives(h, batch))
+        return super().next_item(h, batch)  # Eq. 3-4
+
     def observe(self, terms):
         super().observe(terms)
         self.hardness.observe(terms["next_item"])
 
-def owned(batch:Batch, held_out:bool=False)->Tensor: # [M,S], 0 fills up
-    "The training part of the user of each target, which `UniformNegatives` never draws; or with the two held-out items."
+
+def owned(batch: Batch, held_out: bool = False) -> Tensor:  # [M,S], 0 fills up
+    """The training part of the user of each target, which `UniformNegatives` never draws; or with the two
+    held-out items.
+    """
     ds, user = batch.rows.ds, batch.target_user
     n = ds.lengths[user] - (0 if held_out else 2)
     at = torch.arange(int(n.max()), device=user.device)
-    return torch.where(at < n[:, None], ds.items[(ds.offsets[user][:, None] + at).clamp_max(len(ds.items) - 1)], 0)
+    return torch.where(
+        at < n[:, None], ds.items[(ds.offsets[user][:, None] + at).clamp_max(len(ds.items) - 1)], 0
+    )
+
 
 @cache
-def _kind(cls): return type(f"Generated{cls.__name__}", (Generated, cls), {})
+def _kind(cls):
+    return type(f"Generated{cls.__name__}", (Generated, cls), {})
+
 
 def generated(
-    objective:NextItem,     # of any kind, with a loss that compares with negatives
-    k:int=1,                # negatives a position
-    reduce:str|None=None,   # 'sum' or 'mean' over the k; None: as the loss has it, `bce` the sum (Eq. 4), `bpr` the mean
-    **hardness,             # see `Hardness`
-)->NextItem:                # the same objective, changed in place
-    "GenNi's sampler in place of an objective's own. Raises `ValueError` for an objective without a sampler, or with this one."
-    if hasattr(objective, "hardness"): raise ValueError("the model proposes the negatives of this objective already")
-    if getattr(objective, "make_sampler", None) is None: raise ValueError(f"{type(objective).__name__} has no sampler to exchange: give a NextItem whose loss compares with negatives, such as loss='bce' or 'bpr'")
+    objective: NextItem,  # of any kind, with a loss that compares with negatives
+    k: int = 1,  # negatives a position
+    # 'sum' or 'mean' over the k; None: as the loss has it, `bce` the sum (Eq. 4), `bpr` the mean
+    reduce: str | None = None,
+    **hardness,  # see `Hardness`
+) -> NextItem:  # the same objective, changed in place
+    """GenNi's sampler in place of an objective's own. Raises `ValueError` for an objective without a sampler,
+    or with this one.
+    """
+    if hasattr(objective, "hardness"):
+        raise ValueError("the model proposes the negatives of this objective already")
+    if getattr(objective, "make_sampler", None) is None:
+        raise ValueError(
+            f"{type(objective).__name__} has no sampler to exchange: give a NextItem whose loss compares with"
+            " negatives, such as loss='bce' or 'bpr'"
+        )
     check_whole(k=k)
     objective.make_sampler, objective.k, objective.hardness = None, k, Hardness(**hardness)
-    if reduce: objective.loss = partial(objective.loss, reduce=reduce)
+    if reduce:
+        objective.loss = partial(objective.loss, reduce=reduce)
     objective.__class__ = _kind(type(objective))
     return objective
 
 # %% ../../nbs/30_genni.ipynb #c034
 @register
 def genni(
-    ds:Dataset,
-    alpha:float=2.5,           # how hard; 0: uniform
-    beta:float=1.,             # share of the items that may be drawn
-    k:int=1,                   # negatives a position
-    loss:str="bce",            # of `LOSSES`: 'bce' (Eq. 4) or 'bpr' (section 4.2)
-    growing:float|None=None,   # m of Eq. 7 (the paper: 20, 40), instead of `beta`
-    adjust:bool=False,         # alpha adjusts itself (section 3.4)
-    pace:float=.01, high:float=6., # by how much a batch, and its largest value
-    exclude:str="target",      # never drawn: 'target', 'history', 'sequence' or 'nothing'; see `Hardness`
-    per:str="batch",           # candidates for each 'batch' or 'position'
-    reduce:str|None=None,      # of the k: 'sum' or 'mean'; None: 'sum' for bce, 'mean' for bpr
-    start:str|None=None,       # a stored pre-training run of S3-Rec's to begin from (GenNi_S3), whose sizes count then; None: SASRec (GenNi_SA)
-    max_len:int=50, dim:int=64, layers:int=2, heads:int=2, p:float=.5, # as for `sasrec`
-)->NextItem:
+    ds: Dataset,
+    alpha: float = 2.5,  # how hard; 0: uniform
+    beta: float = 1.0,  # share of the items that may be drawn
+    k: int = 1,  # negatives a position
+    loss: str = "bce",  # of `LOSSES`: 'bce' (Eq. 4) or 'bpr' (section 4.2)
+    growing: float | None = None,  # m of Eq. 7 (the paper: 20, 40), instead of `beta`
+    adjust: bool = False,  # alpha adjusts itself (section 3.4)
+    pace: float = 0.01,
+    high: float = 6.0,  # by how much a batch, and its largest value
+    exclude: str = "target",  # never drawn: 'target', 'history', 'sequence' or 'nothing'; see `Hardness`
+    per: str = "batch",  # candidates for each 'batch' or 'position'
+    reduce: str | None = None,  # of the k: 'sum' or 'mean'; None: 'sum' for bce, 'mean' for bpr
+    # a stored pre-training run of S3-Rec's to begin from (GenNi_S3), whose sizes count then; None: SASRec
+    # (GenNi_SA)
+    start: str | None = None,
+    max_len: int = 50,
+    dim: int = 64,
+    layers: int = 2,
+    heads: int = 2,
+    p: float = 0.5,  # as for `sasrec`
+) -> NextItem:
     "GenNi (Chen et al. 2022): SASRec, or S3-Rec's second stage, against negatives that the model proposes."
-    if start and (dim, layers, heads, p) != (64, 2, 2, .5): raise ValueError(f"dim={dim}, layers={layers}, heads={heads}, p={p}: with start= the encoder is the stored one, sizes and all")
-    base = sasrec(ds, loss, max_len, dim, layers, heads, p) if start is None else s3rec(ds, start, loss, max_len)
-    return generated(base, k, reduce, alpha=alpha, beta=beta, growing=growing, adjust=adjust, pace=pace, high=high, exclude=exclude, per=per)
+    if start and (dim, layers, heads, p) != (64, 2, 2, 0.5):
+        raise ValueError(
+            f"dim={dim}, layers={layers}, heads={heads}, p={p}: with start= the encoder is the stored one,"
+            " sizes and all"
+        )
+    base = (
+        sasrec(ds, loss, max_len, dim, layers, heads, p) if start is None else s3rec(ds, start, loss, max_len)
+    )
+    return generated(
+        base,
+        k,
+        reduce,
+        alpha=alpha,
+        beta=beta,
+        growing=growing,
+        adjust=adjust,
+        pace=pace,
+        high=high,
+        exclude=exclude,
+        per=per,
+    )
 
 # %% ../../nbs/30_genni.ipynb #c054
-GENNI = {"beauty": dict(alpha=2.5), "sports": dict(alpha=2.5), "toys": dict(alpha=2.5), "yelp": dict(alpha=4.4)}   # Sports and Toys: unpublished, said to be similar; to be chosen among TRIALS
-GENNI_BPR = {name: dict(loss="bpr", alpha=2.2) for name in GENNI}                                                   # published for Beauty
-GENNI_AUTHORS = dict(seen_score="0")    # no code; the evaluator of the S3-Rec family
-TRIALS = [dict(alpha=a) for a in (0., 1., 2., 2.5, 3., 4.)]
+# Sports and Toys: unpublished, said to be similar; to be chosen among TRIALS
+GENNI = {
+    "beauty": dict(alpha=2.5),
+    "sports": dict(alpha=2.5),
+    "toys": dict(alpha=2.5),
+    "yelp": dict(alpha=4.4),
+}
+# published for Beauty
+GENNI_BPR = {name: dict(loss="bpr", alpha=2.2) for name in GENNI}
+GENNI_AUTHORS = dict(seen_score="0")  # no code; the evaluator of the S3-Rec family
+TRIALS = [dict(alpha=a) for a in (0.0, 1.0, 2.0, 2.5, 3.0, 4.0)]
 ABLATIONS = {
-    "SASRec: uniform negatives": dict(alpha=0., exclude="history"),
-    **{f"Table 2: beta {b}": dict(beta=b) for b in (.01, .1, 1.)},
-    **{f"Table 2: growing, m {m}": dict(growing=m) for m in (20., 40.)},
+    "SASRec: uniform negatives": dict(alpha=0.0, exclude="history"),
+    **{f"Table 2: beta {b}": dict(beta=b) for b in (0.01, 0.1, 1.0)},
+    **{f"Table 2: growing, m {m}": dict(growing=m) for m in (20.0, 40.0)},
     **{f"Fig. 7: k {k}": dict(k=k) for k in (3, 5, 9)},
-    **{f"Fig. 8: alpha from {a}": dict(alpha=a, adjust=True) for a in (0., 1., 2., 4.)},
-    **{f"Table 3: BPR, uniform, k {k}": dict(loss="bpr", alpha=0., exclude="history", k=k) for k in (1, 8)},
+    **{f"Fig. 8: alpha from {a}": dict(alpha=a, adjust=True) for a in (0.0, 1.0, 2.0, 4.0)},
+    **{f"Table 3: BPR, uniform, k {k}": dict(loss="bpr", alpha=0.0, exclude="history", k=k) for k in (1, 8)},
     **{f"Table 3: BPR, k {k}": dict(loss="bpr", alpha=2.2, k=k) for k in (1, 8)},
 }

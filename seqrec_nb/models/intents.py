@@ -23,137 +23,273 @@ from ..train import NextItem, Objective
 # %% ../../nbs/27_intents.ipynb #c009
 @torch.no_grad()
 def represent_all(
-    objective:Objective,
-    rows:Rows,
-    represent:str="mean", # of `REPRESENT`
-    batch_size:int=256,   # on the CPU larger ones are slower
-)->Tensor:                # [R,D]
+    objective: Objective,
+    rows: Rows,
+    represent: str = "mean",  # of `REPRESENT`
+    batch_size: int = 256,  # on the CPU larger ones are slower
+) -> Tensor:  # [R,D]
     "Each row as one vector, without dropout. The objective's mode is as before."
     training = objective.training
     objective.eval()
-    try: return torch.cat([REPRESENT[represent](objective.encoder, b.items, b.layout) for b in rows.batches(batch_size)])
-    finally: objective.train(training)
+    try:
+        return torch.cat(
+            [REPRESENT[represent](objective.encoder, b.items, b.layout) for b in rows.batches(batch_size)]
+        )
+    finally:
+        objective.train(training)
 
 # %% ../../nbs/27_intents.ipynb #c013
-one_of_three = any_of([crop, mask, reorder])   # ICLRec's view, with its ratios, which are the operators' defaults
+# ICLRec's view, with its ratios, which are the operators' defaults
+one_of_three = any_of([crop, mask, reorder])
+
 
 class ICLRec(Contrast):
-    "Next-item prediction, contrast of two views, and contrast of each view with the intent of its row (Chen et al. 2022)."
-    def __init__(self,
-        encoder:nn.Module,
+    """Next-item prediction, contrast of two views, and contrast of each view with the intent of its row (Chen
+    et al. 2022).
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
         operator=one_of_three,
-        clusters:int=256,        # K
-        represent:str="mean",    # of `REPRESENT`: a view in the contrast of views
-        intent:str="mean",       # 'mean', 'last' or 'mean of slots': a row when it is clustered, and a view beside its intent
-        anew:bool=False,        # encode the views once more for the intents, with other dropout
-        denoise:bool=False,      # rows of one cluster are not negatives of each other (the paper's FNM)
-        later:int=20,            # iterations of K-means from the second epoch on
-        **contrast,              # tau, weights, loss, sampler, k: see `Contrast`
+        clusters: int = 256,  # K
+        represent: str = "mean",  # of `REPRESENT`: a view in the contrast of views
+        # 'mean', 'last' or 'mean of slots': a row when it is clustered, and a view beside its intent
+        intent: str = "mean",
+        anew: bool = False,  # encode the views once more for the intents, with other dropout
+        denoise: bool = False,  # rows of one cluster are not negatives of each other (the paper's FNM)
+        later: int = 20,  # iterations of K-means from the second epoch on
+        **contrast,  # tau, weights, loss, sampler, k: see `Contrast`
     ):
         super().__init__(encoder, operator, represent, **contrast)
         check_whole(clusters=clusters, later=later)
-        if intent not in ("mean", "last", "mean of slots"): raise ValueError(f"intent={intent!r}: 'mean', 'last' or 'mean of slots'")
-        if intent != represent and not anew: raise ValueError(f"views encoded once serve both terms as one vector, but represent={represent!r} and intent={intent!r}: make them equal, or anew=True")
+        if intent not in ("mean", "last", "mean of slots"):
+            raise ValueError(f"intent={intent!r}: 'mean', 'last' or 'mean of slots'")
+        if intent != represent and not anew:
+            raise ValueError(
+                f"views encoded once serve both terms as one vector, but represent={represent!r} and"
+                f" intent={intent!r}: make them equal, or anew=True"
+            )
         self.intent, self.anew, self.denoise = intent, anew, denoise
         self.kmeans = KMeans(clusters, encoder.table().shape[1], later=later)
 
-    def on_epoch(self, epoch, rows):                                                                          # E-step
-        if self.weight("intents"): self.kmeans.fit(represent_all(self, rows, self.intent))
-    def encode(self, batch:Batch)->tuple[Tensor, Tensor]: # [M,D] at the layout's positions, [B,D] each row as one vector
-        if self.intent == "mean of slots": h = self.encoder(batch.items); return batch.layout.pick(h), h.mean(1)
+    # E-step
+    def on_epoch(self, epoch, rows):
+        if self.weight("intents"):
+            self.kmeans.fit(represent_all(self, rows, self.intent))
+
+    # [M,D] at the layout's positions, [B,D] each row as one vector
+    def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        if self.intent == "mean of slots":
+            h = self.encoder(batch.items)
+            return batch.layout.pick(h), h.mean(1)
         h = self.encoder(batch.items, batch.layout)
         return h, h[batch.layout.last] if self.intent == "last" else batch.layout.mean(h)
-    def terms(self, batch):                                                                                   # M-step
+
+    # M-step
+    def terms(self, batch):
         h, row = self.encode(batch)
         views = self.encode_views(batch)
-        terms = {"next_item": self.next_item(h if batch.at is None else h[batch.at], batch), "views": self.contrast(*views)}
-        if not self.weight("intents"): return terms | {"intents": h.new_zeros(())}
-        cluster, c = self.kmeans(row)                                                                         # [B], [B,D], constant
+        terms = {
+            "next_item": self.next_item(h if batch.at is None else h[batch.at], batch),
+            "views": self.contrast(*views),
+        }
+        if not self.weight("intents"):
+            return terms | {"intents": h.new_zeros(())}
+        # [B], [B,D], constant
+        cluster, c = self.kmeans(row)
         beside = self.encode_views(batch, self.intent) if self.anew else views
-        return terms | {"intents": sum(self.contrast(v, c, cluster if self.denoise else None) for v in beside) / 2}
+        return terms | {
+            "intents": sum(self.contrast(v, c, cluster if self.denoise else None) for v in beside) / 2
+        }
+
 
 @register
 def iclrec(
-    ds:Dataset,
-    loss:str="bce",          # of `LOSSES`
-    views:float=.1,          # weight of the contrast of views
-    intents:float=.1,        # weight of the contrast with intents; 0: no clusters are made
-    clusters:int=256,        # K, at most the number of training rows
-    represent:str="mean",    # a view in the contrast of views; the authors: 'all slots'
-    intent:str="mean",       # a row when it is clustered; the authors: 'mean of slots'
-    anew:bool=False,        # encode the views once more for the intents; the authors do
-    denoise:bool=False,      # rows of one cluster are no negatives of each other in the contrast with intents
-    full:bool=False,         # views of the full history, see `Contrast`; the authors do
-    tau:float=1.,
-    later:int=20,            # iterations of K-means from the second epoch on; the authors' code: 100
-    max_len:int=50, dim:int=64, layers:int=2, heads:int=2, p:float=.5, # as for `sasrec`
-)->ICLRec:
-    "ICLRec (Chen et al., WWW 2022), one row a user. Raises `ValueError` for settings that do not go together and, in the first epoch, for more clusters than rows."
-    return ICLRec(sasrec(ds, loss, max_len, dim, layers, heads, p).encoder, one_of_three, clusters, represent, intent, anew, denoise, later,
-                  tau=tau, full=full, weights={"views": views, "intents": intents}, **LOSSES[loss])
+    ds: Dataset,
+    loss: str = "bce",  # of `LOSSES`
+    views: float = 0.1,  # weight of the contrast of views
+    intents: float = 0.1,  # weight of the contrast with intents; 0: no clusters are made
+    clusters: int = 256,  # K, at most the number of training rows
+    represent: str = "mean",  # a view in the contrast of views; the authors: 'all slots'
+    intent: str = "mean",  # a row when it is clustered; the authors: 'mean of slots'
+    anew: bool = False,  # encode the views once more for the intents; the authors do
+    denoise: bool = False,  # rows of one cluster are no negatives of each other in the contrast with intents
+    full: bool = False,  # views of the full history, see `Contrast`; the authors do
+    tau: float = 1.0,
+    later: int = 20,  # iterations of K-means from the second epoch on; the authors' code: 100
+    max_len: int = 50,
+    dim: int = 64,
+    layers: int = 2,
+    heads: int = 2,
+    p: float = 0.5,  # as for `sasrec`
+) -> ICLRec:
+    """ICLRec (Chen et al., WWW 2022), one row a user. Raises `ValueError` for settings that do not go
+    together and, in the first epoch, for more clusters than rows.
+    """
+    return ICLRec(
+        sasrec(ds, loss, max_len, dim, layers, heads, p).encoder,
+        one_of_three,
+        clusters,
+        represent,
+        intent,
+        anew,
+        denoise,
+        later,
+        tau=tau,
+        full=full,
+        weights={"views": views, "intents": intents},
+        **LOSSES[loss],
+    )
 
 # %% ../../nbs/27_intents.ipynb #c018
-ICLREC = {"beauty": dict(layers=1), "sports": dict(layers=2), "toys": dict(layers=3), "yelp": dict(layers=2), "ml-1m": dict(views=0., max_len=200)}
-ICLREC["builtin"] = dict(views=.03, intents=.03, clusters=32, dim=32, layers=1, max_len=10, p=.1, lr=3e-3, batch_size=64, epochs=12)   # chosen: a few seconds
-ICLREC_AUTHORS = dict(loss="bce+mask", spare_held_out=True, represent="all slots", intent="mean of slots", anew=True, full=True, later=100, seen_score="0")
+ICLREC = {
+    "beauty": dict(layers=1),
+    "sports": dict(layers=2),
+    "toys": dict(layers=3),
+    "yelp": dict(layers=2),
+    "ml-1m": dict(views=0.0, max_len=200),
+}
+# chosen: a few seconds
+ICLREC["builtin"] = dict(
+    views=0.03,
+    intents=0.03,
+    clusters=32,
+    dim=32,
+    layers=1,
+    max_len=10,
+    p=0.1,
+    lr=3e-3,
+    batch_size=64,
+    epochs=12,
+)
+ICLREC_AUTHORS = dict(
+    loss="bce+mask",
+    spare_held_out=True,
+    represent="all slots",
+    intent="mean of slots",
+    anew=True,
+    full=True,
+    later=100,
+    seen_score="0",
+)
 
 # %% ../../nbs/27_intents.ipynb #c028
 class ICSRec(Contrast):
-    """Next-item prediction from the last position; contrast of rows with the same target, and of each with the nearest intent (Qin et al. 2024).
+    """Next-item prediction from the last position; contrast of rows with the same target, and of each with
+    the nearest intent (Qin et al. 2024).
 
-    To change the losses, override `contrast(a, b, label)`, which all contrastive terms go through, or `next_item(h, batch)`."""
-    def __init__(self,
-        encoder:nn.Module,
-        clusters:int=256,        # K
-        f_neg:bool=True,         # rows of one target, or of one cluster, are not negatives of each other
-        later:int=20,            # iterations of K-means from the second epoch on
-        **contrast,              # tau, weights, loss, sampler, k: see `Contrast`
+    To change the losses, override `contrast(a, b, label)`, which all contrastive terms go through, or
+    `next_item(h, batch)`."""
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        clusters: int = 256,  # K
+        f_neg: bool = True,  # rows of one target, or of one cluster, are not negatives of each other
+        later: int = 20,  # iterations of K-means from the second epoch on
+        **contrast,  # tau, weights, loss, sampler, k: see `Contrast`
     ):
         super().__init__(encoder, None, "last", **contrast)
         check_whole(clusters=clusters, later=later)
         self.f_neg, self.kmeans = f_neg, KMeans(clusters, encoder.table().shape[1], later=later)
 
     def setup(self, rows):
-        if rows.every: raise ValueError("these rows have a target at every position: ICSRec needs rows with one target each, run(..., rows=prefix_rows)")
+        if rows.every:
+            raise ValueError(
+                "these rows have a target at every position: ICSRec needs rows with one target each, run(...,"
+                " rows=prefix_rows)"
+            )
         super().setup(rows)
         self.same = SameTarget(rows)
+
     def views(self, batch, generator=None):
         other = self.same.last(batch)
-        return [(batch.items, batch.length), (other.items, other.length)]      # the row once more, with other dropout; one with the same target
+        # the row once more, with other dropout; one with the same target
+        return [(batch.items, batch.length), (other.items, other.length)]
+
     def on_epoch(self, epoch, rows):
-        if self.weight("fine"): self.kmeans.fit(represent_all(self, rows, "last"))
+        if self.weight("fine"):
+            self.kmeans.fit(represent_all(self, rows, "last"))
 
-    def contrast(self, a:Tensor, b:Tensor, label:Tensor)->Tensor: # [B,D], [B,D], [B] -> scalar
+    def contrast(self, a: Tensor, b: Tensor, label: Tensor) -> Tensor:  # [B,D], [B,D], [B] -> scalar
         return info_nce(a, b, self.tau, label if self.f_neg else None)
-    def fine(self, h:Tensor)->Tensor: # [B,D] -> scalar
-        cluster, c = self.kmeans(h)                                             # [B], [B,D], constant
-        return self.contrast(h, c, cluster)
-    def terms(self, batch):
-        a, b = self.encode_views(batch)                                         # [B,D] each
-        return NextItem.terms(self, batch) | {"coarse": self.contrast(a, b, batch.target), "fine": self.fine(a) + self.fine(b) if self.weight("fine") else a.new_zeros(())}
 
-ENCODERS = {"transformer": lambda ds, max_len, dim, layers, heads, p: sasrec(ds, "ce", max_len, dim, layers, heads, p).encoder,
-            "gru": lambda ds, max_len, dim, layers, heads, p: GRU(ds.n_items, max_len, dim, 2 * dim, max(layers - 1, 1), p)}    # one layer less, as where SASRec has two, and no heads
+    def fine(self, h: Tensor) -> Tensor:  # [B,D] -> scalar
+        cluster, c = self.kmeans(h)  # [B], [B,D], constant
+        return self.contrast(h, c, cluster)
+
+    def terms(self, batch):
+        a, b = self.encode_views(batch)  # [B,D] each
+        return NextItem.terms(self, batch) | {
+            "coarse": self.contrast(a, b, batch.target),
+            "fine": self.fine(a) + self.fine(b) if self.weight("fine") else a.new_zeros(()),
+        }
+
+
+ENCODERS = {
+    "transformer": lambda ds, max_len, dim, layers, heads, p: (
+        sasrec(ds, "ce", max_len, dim, layers, heads, p).encoder
+    ),
+    # one layer less, as where SASRec has two, and no heads
+    "gru": lambda ds, max_len, dim, layers, heads, p: GRU(
+        ds.n_items, max_len, dim, 2 * dim, max(layers - 1, 1), p
+    ),
+}
+
 
 @register
 def icsrec(
-    ds:Dataset,
-    coarse:float=.3,         # weight of the contrast of rows with one target, the paper's lambda
-    fine:float=.1,           # weight of the contrast with intents, the paper's beta; 0: no clusters are made
-    clusters:int=256,        # K, at most the number of training rows
-    f_neg:bool=True,         # rows of one target, or of one cluster, are no negatives of each other
-    tau:float=1.,
-    later:int=20,            # iterations of K-means from the second epoch on; the authors' code: 100
-    encoder:str="transformer", # or 'gru', of one layer less and without heads
-    max_len:int=50, dim:int=64, layers:int=2, heads:int=2, p:float=.5, # as for `sasrec`
-)->ICSRec:
-    "ICSRec (Qin et al., WSDM 2024), for `rows=prefix_rows`. Raises `ValueError` for other rows and, in the first epoch, for more clusters than rows."
-    if encoder not in ENCODERS: raise ValueError(f"encoder={encoder!r}: one of {', '.join(ENCODERS)}")
-    return ICSRec(ENCODERS[encoder](ds, max_len, dim, layers, heads, p), clusters, f_neg, later, tau=tau, weights={"coarse": coarse, "fine": fine})
+    ds: Dataset,
+    coarse: float = 0.3,  # weight of the contrast of rows with one target, the paper's lambda
+    fine: float = 0.1,  # weight of the contrast with intents, the paper's beta; 0: no clusters are made
+    clusters: int = 256,  # K, at most the number of training rows
+    f_neg: bool = True,  # rows of one target, or of one cluster, are no negatives of each other
+    tau: float = 1.0,
+    later: int = 20,  # iterations of K-means from the second epoch on; the authors' code: 100
+    encoder: str = "transformer",  # or 'gru', of one layer less and without heads
+    max_len: int = 50,
+    dim: int = 64,
+    layers: int = 2,
+    heads: int = 2,
+    p: float = 0.5,  # as for `sasrec`
+) -> ICSRec:
+    """ICSRec (Qin et al., WSDM 2024), for `rows=prefix_rows`. Raises `ValueError` for other rows and, in the
+    first epoch, for more clusters than rows.
+    """
+    if encoder not in ENCODERS:
+        raise ValueError(f"encoder={encoder!r}: one of {', '.join(ENCODERS)}")
+    return ICSRec(
+        ENCODERS[encoder](ds, max_len, dim, layers, heads, p),
+        clusters,
+        f_neg,
+        later,
+        tau=tau,
+        weights={"coarse": coarse, "fine": fine},
+    )
 
 # %% ../../nbs/27_intents.ipynb #c030
-ICSREC = {name: dict(rows=prefix_rows, **kw) for name, kw in {
-    "beauty": dict(coarse=.3, fine=.1, clusters=256), "sports": dict(coarse=.3, fine=.1, clusters=256), "toys": dict(coarse=.2, fine=.1, clusters=1024),
-    "yelp": dict(coarse=.5, fine=.3, clusters=256), "ml-1m": dict(coarse=.1, fine=.1, clusters=512, p=.1),
-    "builtin": dict(coarse=.1, fine=.03, clusters=32, dim=32, layers=1, max_len=10, p=.1, lr=3e-3, batch_size=128, epochs=4)}.items()}     # the last one chosen: a few seconds
+ICSREC = {
+    name: dict(rows=prefix_rows, **kw)
+    for name, kw in {
+        "beauty": dict(coarse=0.3, fine=0.1, clusters=256),
+        "sports": dict(coarse=0.3, fine=0.1, clusters=256),
+        "toys": dict(coarse=0.2, fine=0.1, clusters=1024),
+        "yelp": dict(coarse=0.5, fine=0.3, clusters=256),
+        "ml-1m": dict(coarse=0.1, fine=0.1, clusters=512, p=0.1),
+        # the last one chosen: a few seconds
+        "builtin": dict(
+            coarse=0.1,
+            fine=0.03,
+            clusters=32,
+            dim=32,
+            layers=1,
+            max_len=10,
+            p=0.1,
+            lr=3e-3,
+            batch_size=128,
+            epochs=4,
+        ),
+    }.items()
+}
 ICSREC_AUTHORS = dict(later=100, seen_score="0")

@@ -22,8 +22,10 @@ from ..train import NextItem, Objective
 
 # %% ../../nbs/28_pretraining.ipynb #c005
 @register
-def all_prefixes(ds:Dataset, max_len:int=50)->Rows:
-    "A row for every prefix of the last `max_len` items of a training part: S3-Rec's rows. The one-item prefix is one of them, and so is the whole part: nothing is predicted after a row."
+def all_prefixes(ds: Dataset, max_len: int = 50) -> Rows:
+    """A row for every prefix of the last `max_len` items of a training part: S3-Rec's rows. The one-item
+    prefix is one of them, and so is the whole part: nothing is predicted after a row.
+    """
     check_whole(max_len=max_len)
     n = (ds.lengths - 2).clamp(0, max_len)
     user = torch.arange(len(ds), device=ds.device).repeat_interleave(n)
@@ -32,128 +34,217 @@ def all_prefixes(ds:Dataset, max_len:int=50)->Rows:
 
 # %% ../../nbs/28_pretraining.ipynb #c011
 class S3Rec(Objective):
-    "S3-Rec's four pre-training losses (Zhou et al., CIKM 2020): an item and its attributes, its sequence, its sequence's attributes, and a segment and its sequence."
-    def __init__(self,
-        encoder:Transformer,
-        attributes:Tensor|None=None, # [N+1,A+1] bool, as a dataset has them; None: only "mip" and "sp", the attribute-free form
-        mask:float=.2,               # share of items masked
-        double_sigmoid:bool=True,    # as in the authors' code; False: the paper's
-        whole:bool=False,            # negative segments from whole sequences, held-out items too, as in the authors' code; False: from training parts
-        weights:dict|None=None,      # of "aap", "mip", "map", "sp"
+    """S3-Rec's four pre-training losses (Zhou et al., CIKM 2020): an item and its attributes, its sequence,
+    its sequence's attributes, and a segment and its sequence.
+    """
+
+    def __init__(
+        self,
+        encoder: Transformer,
+        # [N+1,A+1] bool, as a dataset has them; None: only "mip" and "sp", the attribute-free form
+        attributes: Tensor | None = None,
+        mask: float = 0.2,  # share of items masked
+        double_sigmoid: bool = True,  # as in the authors' code; False: the paper's
+        # negative segments from whole sequences, held-out items too, as in the authors' code; False: from
+        # training parts
+        whole: bool = False,
+        weights: dict | None = None,  # of "aap", "mip", "map", "sp"
     ):
         super().__init__(encoder, weights)
-        if not 0 <= mask < 1: raise ValueError(f"mask={mask}: a share from 0 up to, but not including, 1")
+        if not 0 <= mask < 1:
+            raise ValueError(f"mask={mask}: a share from 0 up to, but not including, 1")
         self.mask, self.double_sigmoid, self.whole = mask, double_sigmoid, whole
         dim = encoder.table().shape[1]
         self.mip, self.sp = nn.Linear(dim, dim), nn.Linear(dim, dim)
-        self.register_buffer("has", attributes, persistent=False)                       # known from the data, no state
-        if attributes is not None: self.aap, self.map, self.attributes = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Embedding(attributes.shape[1], dim)
+        # known from the data, no state
+        self.register_buffer("has", attributes, persistent=False)
+        if attributes is not None:
+            self.aap, self.map, self.attributes = (
+                nn.Linear(dim, dim),
+                nn.Linear(dim, dim),
+                nn.Embedding(attributes.shape[1], dim),
+            )
         for m in self.children():
-            if isinstance(m, (nn.Linear, nn.Embedding)): nn.init.normal_(m.weight, std=.02)
-            if isinstance(m, nn.Linear): nn.init.zeros_(m.bias)
+            if isinstance(m, (nn.Linear, nn.Embedding)):
+                nn.init.normal_(m.weight, std=0.02)
+            if isinstance(m, nn.Linear):
+                nn.init.zeros_(m.bias)
 
     def setup(self, rows):
-        if rows.every or (rows.start + rows.length > rows.ds.offsets[rows.user + 1] - 2).any(): raise ValueError("S3-Rec's first stage reads every prefix of the training part: rows=all_prefixes")
+        if rows.every or (rows.start + rows.length > rows.ds.offsets[rows.user + 1] - 2).any():
+            raise ValueError(
+                "S3-Rec's first stage reads every prefix of the training part: rows=all_prefixes"
+            )
         train = training_part(rows.ds)
         self.sampler, self.stream = UniformNegatives(rows.ds), rows.ds.items if self.whole else train.items
 
     def prepare(self, batch, generator=None):
         items, n, (B, L), MASK = batch.items, batch.length[:, None], batch.items.shape, self.encoder.mask_item
-        def draw(below): return (torch.rand((B, 1), dtype=torch.float64, generator=generator, device=items.device) * below).long()   # [B,1], 0..below-1
-        place = torch.arange(L, device=items.device) - L + n                                                                         # [B,L] 0..n-1 in the row, negative in padding
+
+        # [B,1], 0..below-1
+        def draw(below):
+            return (
+                torch.rand((B, 1), dtype=torch.float64, generator=generator, device=items.device) * below
+            ).long()
+
+        # [B,L] 0..n-1 in the row, negative in padding
+        place = torch.arange(L, device=items.device) - L + n
         real, alone = place >= 0, n == 1
-        masked = real & ((torch.rand((B, L), generator=generator, device=items.device) < self.mask) | (place == n - 1))              # the last one always
-        length = 1 + draw((n // 2).clamp_min(1))                                                                                     # of the segment: 1..n/2
+        # the last one always
+        masked = real & (
+            (torch.rand((B, L), generator=generator, device=items.device) < self.mask) | (place == n - 1)
+        )
+        # of the segment: 1..n/2
+        length = 1 + draw((n // 2).clamp_min(1))
         start = draw(n - length + 1)
         inside = (place >= start) & (place < start + length)
-        other = self.stream[(draw(len(self.stream) - length + 1) + place - start).clamp(0, len(self.stream) - 1)]                    # as many items in a row from anywhere
+        # as many items in a row from anywhere
+        other = self.stream[
+            (draw(len(self.stream) - length + 1) + place - start).clamp(0, len(self.stream) - 1)
+        ]
         hidden = torch.where(real, MASK, 0)
         context, positive = torch.where(inside & ~alone, MASK, items), torch.where(inside, items, hidden)
-        negative = torch.where(inside & ~alone, other, positive)                                                                     # a row of one item is all three
-        return self.with_plan(batch, masked, torch.cat([torch.where(masked, MASK, items), context, positive, negative]), generator)
+        # a row of one item is all three
+        negative = torch.where(inside & ~alone, other, positive)
+        return self.with_plan(
+            batch,
+            masked,
+            torch.cat([torch.where(masked, MASK, items), context, positive, negative]),
+            generator,
+        )
 
-    def with_plan(self, batch:Batch, masked:Tensor, passes:Tensor, generator=None)->Batch:
+    def with_plan(self, batch: Batch, masked: Tensor, passes: Tensor, generator=None) -> Batch:
         "Keep what was drawn: which slots are masked [B,L], and the four encoder inputs [4B,L]."
         batch.passes, batch.layout4 = passes, layout_for(batch.length.repeat(4), passes.shape[1])
-        kept = batch.layout4.kept[:len(batch.layout4.kept) // 4]                                                                     # [M], the first input's
+        # [M], the first input's
+        kept = batch.layout4.kept[: len(batch.layout4.kept) // 4]
         hit = masked.flatten()[kept]
-        batch.truth, batch.masked, batch.visible = batch.items.flatten()[kept], hit.nonzero().squeeze(1), (~hit & (batch.items > 0).flatten()[kept]).nonzero().squeeze(1)
-        batch.negative = self.sampler(batch.user[kept[batch.masked] // passes.shape[1]], 1, generator).squeeze(1)
+        batch.truth, batch.masked, batch.visible = (
+            batch.items.flatten()[kept],
+            hit.nonzero().squeeze(1),
+            (~hit & (batch.items > 0).flatten()[kept]).nonzero().squeeze(1),
+        )
+        batch.negative = self.sampler(
+            batch.user[kept[batch.masked] // passes.shape[1]], 1, generator
+        ).squeeze(1)
         return batch
 
-    def encode(self, batch:Batch): # [M,D] all positions of the masked rows; [B,D] each, the last positions of context, positive and negative segment
+    # [M,D] all positions of the masked rows; [B,D] each, the last positions of context, positive and negative
+    # segment
+    def encode(self, batch: Batch):
         B, M = len(batch), len(batch.layout4.kept) // 4
         at = torch.cat([torch.arange(M, device=batch.passes.device), batch.layout4.last[B:]])
         return self.encoder(batch.passes, batch.layout4, causal=False, at=at).split([M, B, B, B])
-    def prefer(self, good:Tensor, bad:Tensor)->Tensor: # [n] scores of true pairs, [n] of false ones -> scalar
-        if self.double_sigmoid: good, bad = good.sigmoid(), bad.sigmoid()
+
+    def prefer(
+        self, good: Tensor, bad: Tensor
+    ) -> Tensor:  # [n] scores of true pairs, [n] of false ones -> scalar
+        if self.double_sigmoid:
+            good, bad = good.sigmoid(), bad.sigmoid()
         return -F.logsigmoid(good - bad).sum()
-    def tell(self, h:Tensor, items:Tensor)->Tensor: # [M,D] states, [M] items whose attributes they should name -> scalar
-        return F.binary_cross_entropy_with_logits(h @ self.attributes.weight.T, self.has[items].to(h.dtype), reduction="sum")
+
+    # [M,D] states, [M] items whose attributes they should name -> scalar
+    def tell(self, h: Tensor, items: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(
+            h @ self.attributes.weight.T, self.has[items].to(h.dtype), reduction="sum"
+        )
 
     def terms(self, batch):
         h, *segments = self.encode(batch)
         masked, truth, table = h[batch.masked], batch.truth[batch.masked], self.encoder.table()
-        score = (F.embedding(torch.stack([truth, batch.negative]), table) * self.mip(masked)).sum(-1)                               # [2,n]
+        # [2,n]
+        score = (F.embedding(torch.stack([truth, batch.negative]), table) * self.mip(masked)).sum(-1)
         context, positive, negative = segments
         context = self.sp(context)
-        terms = {"mip": self.prefer(*score),                                                                                        # L_MIP
-                 "sp": self.prefer((context * positive).sum(-1), (context * negative).sum(-1))}                                     # L_SP
-        if self.has is not None: terms |= {"aap": self.tell(self.aap(h[batch.visible]), batch.truth[batch.visible]),                # L_AAP
-                                           "map": self.tell(self.map(masked), truth)}                                               # L_MAP
+        # L_MIP
+        terms = {
+            "mip": self.prefer(*score),
+            # L_SP
+            "sp": self.prefer((context * positive).sum(-1), (context * negative).sum(-1)),
+        }
+        # L_AAP
+        if self.has is not None:
+            terms |= {
+                "aap": self.tell(self.aap(h[batch.visible]), batch.truth[batch.visible]),
+                # L_MAP
+                "map": self.tell(self.map(masked), truth),
+            }
         return {name: x / len(batch) for name, x in terms.items()}
 
-    def score(self, batch): # as MIP would: a mask token after the history, in place of the oldest item where the row is full
-        return self.mip(at_mask(self.encoder, batch)) @ self.encoder.table()[:batch.rows.ds.n_items + 1].T
+    # as MIP would: a mask token after the history, in place of the oldest item where the row is full
+    def score(self, batch):
+        return self.mip(at_mask(self.encoder, batch)) @ self.encoder.table()[: batch.rows.ds.n_items + 1].T
 
 # %% ../../nbs/28_pretraining.ipynb #c013
 @register
 def s3rec_pretraining(
-    ds:Dataset,
-    attributes:bool=True,       # False: the form without attributes
-    double_sigmoid:bool=True,   # the authors' code; False: the paper
-    mask:float=.2,              # share of items masked
-    whole:bool=False,           # negative segments from whole sequences, as in the authors' code
-    aap:float=.2,               # weights
-    mip:float=1.,
-    map:float=1.,
-    sp:float=.5,
-    max_len:int=50,
-    dim:int=64,
-    layers:int=2,
-    heads:int=2,
-    p:float=.5,                 # dropout
-)->S3Rec:
+    ds: Dataset,
+    attributes: bool = True,  # False: the form without attributes
+    double_sigmoid: bool = True,  # the authors' code; False: the paper
+    mask: float = 0.2,  # share of items masked
+    whole: bool = False,  # negative segments from whole sequences, as in the authors' code
+    aap: float = 0.2,  # weights
+    mip: float = 1.0,
+    map: float = 1.0,
+    sp: float = 0.5,
+    max_len: int = 50,
+    dim: int = 64,
+    layers: int = 2,
+    heads: int = 2,
+    p: float = 0.5,  # dropout
+) -> S3Rec:
     "S3-Rec's first stage. Train it on `all_prefixes`."
-    if not attributes and (aap, map) != (.2, 1.): raise ValueError(f"aap={aap}, map={map}: weights of losses that attributes=False leaves out")
+    if not attributes and (aap, map) != (0.2, 1.0):
+        raise ValueError(f"aap={aap}, map={map}: weights of losses that attributes=False leaves out")
     weights = {"mip": mip, "sp": sp} | ({"aap": aap, "map": map} if attributes else {})
-    return S3Rec(Transformer(ds.n_items, max_len, dim, layers, heads, p, p), with_attributes(ds).attributes if attributes else None, mask, double_sigmoid, whole, weights)
+    return S3Rec(
+        Transformer(ds.n_items, max_len, dim, layers, heads, p, p),
+        with_attributes(ds).attributes if attributes else None,
+        mask,
+        double_sigmoid,
+        whole,
+        weights,
+    )
 
 # %% ../../nbs/28_pretraining.ipynb #c037
 def pretrained(
-    ds:Dataset,
-    start:str,          # the stored run to begin from: its file's name without ".run"
-    max_len:int=50,
-)->Transformer:
-    "The encoder of a stored run, to go on from. Raises `FileNotFoundError` naming the call that makes it where its weights are missing, and `ValueError` where it is of other data or another length."
+    ds: Dataset,
+    start: str,
+    max_len: int = 50,  # the stored run to begin from: its file's name without ".run"
+) -> Transformer:
+    """The encoder of a stored run, to go on from. Raises `FileNotFoundError` naming the call that makes it
+    where its weights are missing, and `ValueError` where it is of other data or another length.
+    """
     enc = load_model(stored_run(start), dataset=ds).encoder
-    if enc.max_len != max_len: raise ValueError(f"{start} was trained with max_len={enc.max_len}, this run has max_len={max_len}: use the same")
+    if enc.max_len != max_len:
+        raise ValueError(
+            f"{start} was trained with max_len={enc.max_len}, this run has max_len={max_len}: use the same"
+        )
     return enc.train()
+
 
 @register
 def s3rec(
-    ds:Dataset,
-    start:str,          # the stored pre-training run, such as run(s3rec_pretraining, ...).path.stem
-    loss:str="bce",     # of `LOSSES`
-    max_len:int=50,
-)->NextItem:
+    ds: Dataset,
+    start: str,  # the stored pre-training run, such as run(s3rec_pretraining, ...).path.stem
+    loss: str = "bce",  # of `LOSSES`
+    max_len: int = 50,
+) -> NextItem:
     "S3-Rec's second stage: SASRec, from the pre-trained encoder."
-    if loss not in LOSSES: raise ValueError(f"loss={loss!r}: one of {', '.join(LOSSES)}")
-    if (made := stored_run(start).about["method"]) != address(s3rec_pretraining): raise ValueError(f"{start} is a run of {made}, not of S3-Rec's first stage; to go on from any stored encoder: NextItem(pretrained(ds, {start!r}), ...)")
+    if loss not in LOSSES:
+        raise ValueError(f"loss={loss!r}: one of {', '.join(LOSSES)}")
+    if (made := stored_run(start).about["method"]) != address(s3rec_pretraining):
+        raise ValueError(
+            f"{start} is a run of {made}, not of S3-Rec's first stage; to go on from any stored encoder:"
+            f" NextItem(pretrained(ds, {start!r}), ...)"
+        )
     return NextItem(pretrained(ds, start, max_len), **LOSSES[loss])
 
 # %% ../../nbs/28_pretraining.ipynb #c039
-S3REC_PRETRAINING = {n: dict(rows=all_prefixes, epochs=150 if n in ("beauty", "toys", "lastfm") else 100) for n in ("beauty", "sports", "toys", "yelp", "lastfm")}
+S3REC_PRETRAINING = {
+    n: dict(rows=all_prefixes, epochs=150 if n in ("beauty", "toys", "lastfm") else 100)
+    for n in ("beauty", "sports", "toys", "yelp", "lastfm")
+}
 S3REC = {n: {} for n in S3REC_PRETRAINING}
-S3REC_PRETRAINING_AUTHORS = dict(batch_size=100, select="last", whole=True)      # to be added to the above
+S3REC_PRETRAINING_AUTHORS = dict(batch_size=100, select="last", whole=True)  # to be added to the above
 S3REC_AUTHORS = dict(loss="bce+mask", spare_held_out=True, epochs=200, patience=10, seen_score="0")

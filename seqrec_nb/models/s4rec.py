@@ -8,13 +8,12 @@ __all__ = ['S4REC', 'ABLATIONS', 's4rec_views', 'S4Rec', 's4rec']
 # %% ../../nbs/32_s4rec.ipynb #c002
 from functools import partial
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..batches import register
 from ..adversary import adversarial_loss, longest
 from ..augment import crop, insert_random, mask, remove, reorder
+from ..batches import register
 from ..clusters import KMeans, Prototypes, sinkhorn
 from ..data import Dataset, check_whole
 from ..losses import assignment_loss, distillation, intent_contrast
@@ -25,149 +24,279 @@ from ..train import NextItem
 
 # %% ../../nbs/32_s4rec.ipynb #c009
 def s4rec_views(
-    ds:Dataset,
-    operators:str="MCRI",        # letters of mask, crop, reorder, insert
-    mask_ratio:float=.3,         # share covered; the paper gives none
-    crop_ratio:float=.8,         # share that a crop takes out
-    crop_reading:str="remove",   # 'remove' one window of that share, as printed; 'keep' one window of the rest, as elsewhere
-    reorder_ratio:float=.2,
-    insert_ratio:float=.2,       # items inserted, one at least; the paper gives no number
-    token:str="mask",            # what covers an item: the 'mask' token N+1, or 'padding', which nobody attends to
-):                               # an operator (items, length, generator) -> (items, length)
+    ds: Dataset,
+    operators: str = "MCRI",  # letters of mask, crop, reorder, insert
+    mask_ratio: float = 0.3,  # share covered; the paper gives none
+    crop_ratio: float = 0.8,  # share that a crop takes out
+    # 'remove' one window of that share, as printed; 'keep' one window of the rest, as elsewhere
+    crop_reading: str = "remove",
+    reorder_ratio: float = 0.2,
+    insert_ratio: float = 0.2,  # items inserted, one at least; the paper gives no number
+    # what covers an item: the 'mask' token N+1, or 'padding', which nobody attends to
+    token: str = "mask",
+):  # an operator (items, length, generator) -> (items, length)
     "One of S4Rec's operators for each row (Eq. 2-5)."
     covers = {"mask": ds.n_items + 1, "padding": 0}
-    crops = {"remove": partial(remove, ratio=crop_ratio), "keep": partial(crop, ratio=round(1 - crop_ratio, 9), inclusive_start=True)}
-    if not operators or set(operators) - set("MCRI"): raise ValueError(f"operators={operators!r}: one or more of the letters M, C, R, I")
-    if token not in covers: raise ValueError(f"token={token!r}: 'mask' or 'padding'")
-    if crop_reading not in crops: raise ValueError(f"crop_reading={crop_reading!r}: 'remove' or 'keep'")
-    made = {"M": partial(mask, ratio=mask_ratio, token=covers[token]),                    # Eq. 2
-            "C": crops[crop_reading],                                                     # Eq. 3
-            "R": partial(reorder, ratio=reorder_ratio, inclusive_start=True),             # Eq. 4
-            "I": partial(insert_random, ratio=insert_ratio)}                              # Eq. 5
+    crops = {
+        "remove": partial(remove, ratio=crop_ratio),
+        "keep": partial(crop, ratio=round(1 - crop_ratio, 9), inclusive_start=True),
+    }
+    if not operators or set(operators) - set("MCRI"):
+        raise ValueError(f"operators={operators!r}: one or more of the letters M, C, R, I")
+    if token not in covers:
+        raise ValueError(f"token={token!r}: 'mask' or 'padding'")
+    if crop_reading not in crops:
+        raise ValueError(f"crop_reading={crop_reading!r}: 'remove' or 'keep'")
+    made = {
+        "M": partial(mask, ratio=mask_ratio, token=covers[token]),  # Eq. 2
+        "C": crops[crop_reading],  # Eq. 3
+        "R": partial(reorder, ratio=reorder_ratio, inclusive_start=True),  # Eq. 4
+        "I": partial(insert_random, ratio=insert_ratio),
+    }  # Eq. 5
     return any_of([made[o] for o in operators])
 
 # %% ../../nbs/32_s4rec.ipynb #c030
 class S4Rec(Contrast):
-    """Next-item prediction, online clusters, contrast of two views with the other intents as negatives, distillation from the own intent, an adversary that tells head from tail (Wei et al. 2024).
+    """Next-item prediction, online clusters, contrast of two views with the other intents as negatives,
+    distillation from the own intent, an adversary that tells head from tail (Wei et al. 2024).
 
-    With `intents='kmeans'` the intents are ICLRec's centroids, fitted once an epoch, and there is no term "clusters" to weigh."""
-    def __init__(self,
-        encoder:nn.Module,
-        operator,                   # (items [B,L], length [B], generator) -> (items, length): a view
-        clusters:int=128,           # K
-        intents:str="online",       # 'online': prototypes learned by gradient; 'kmeans': centroids
-        represent:str="mean",       # z, of `REPRESENT`: 'mean', 'last' or 'mean of slots'
-        normalise:str="all",        # vectors and intents scaled to length 1: in 'all' terms; where they meet 'intents' or the classifier, but not in the contrast of views; for the cluster 'scores' alone; or 'none', as printed
-        tau1:float=.1, tau2:float=1., tau3:float=1., # temperatures of clusters, views, distillation
-        eps:float=.05, rounds:int=3, # of Sinkhorn-Knopp
-        own:str="p",                # a row's own intent: the largest of 'p' or of 'q'
-        intent_negatives:bool=True, # False: Eq. 13 in the place of Eq. 14
-        positive_in_denominator:bool=True, # False: as printed
-        stop_teacher:bool=True,     # no gradient of the distillation into the intents
-        head_share:float=.2, ties:str="first", # who is head, see `longest`
-        scaled_centroids:bool=True, # 'kmeans': intents of length 1; False: raw
-        weights:dict|None=None,     # terms "next_item", "clusters", "views", "distillation", "head"
-        **next_item,                # loss, sampler, k: see `NextItem`
+    With `intents='kmeans'` the intents are ICLRec's centroids, fitted once an epoch, and there is no term
+    "clusters" to weigh."""
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        operator,  # (items [B,L], length [B], generator) -> (items, length): a view
+        clusters: int = 128,  # K
+        intents: str = "online",  # 'online': prototypes learned by gradient; 'kmeans': centroids
+        represent: str = "mean",  # z, of `REPRESENT`: 'mean', 'last' or 'mean of slots'
+        # vectors and intents scaled to length 1: in 'all' terms; where they meet 'intents' or the classifier,
+        # but not in the contrast of views; for the cluster 'scores' alone; or 'none', as printed
+        normalise: str = "all",
+        tau1: float = 0.1,
+        tau2: float = 1.0,
+        tau3: float = 1.0,  # temperatures of clusters, views, distillation
+        eps: float = 0.05,
+        rounds: int = 3,  # of Sinkhorn-Knopp
+        own: str = "p",  # a row's own intent: the largest of 'p' or of 'q'
+        intent_negatives: bool = True,  # False: Eq. 13 in the place of Eq. 14
+        positive_in_denominator: bool = True,  # False: as printed
+        stop_teacher: bool = True,  # no gradient of the distillation into the intents
+        head_share: float = 0.2,
+        ties: str = "first",  # who is head, see `longest`
+        scaled_centroids: bool = True,  # 'kmeans': intents of length 1; False: raw
+        weights: dict | None = None,  # terms "next_item", "clusters", "views", "distillation", "head"
+        **next_item,  # loss, sampler, k: see `NextItem`
     ):
-        weights = dict(clusters=.01 * (intents == "online"), views=.1, distillation=.1, head=1.) | (weights or {})
+        weights = dict(clusters=0.01 * (intents == "online"), views=0.1, distillation=0.1, head=1.0) | (
+            weights or {}
+        )
         super().__init__(encoder, operator, represent, tau2, weights, **next_item)
-        if represent not in ("mean", "last", "mean of slots"): raise ValueError(f"represent={represent!r}: 'mean', 'last' or 'mean of slots', as wide as an intent")
-        for name, value, known in (("intents", intents, ("online", "kmeans")), ("normalise", normalise, ("all", "intents", "scores", "none")), ("own", own, ("p", "q"))):
-            if value not in known: raise ValueError(f"{name}={value!r}: one of {', '.join(known)}")
+        if represent not in ("mean", "last", "mean of slots"):
+            raise ValueError(
+                f"represent={represent!r}: 'mean', 'last' or 'mean of slots', as wide as an intent"
+            )
+        for name, value, known in (
+            ("intents", intents, ("online", "kmeans")),
+            ("normalise", normalise, ("all", "intents", "scores", "none")),
+            ("own", own, ("p", "q")),
+        ):
+            if value not in known:
+                raise ValueError(f"{name}={value!r}: one of {', '.join(known)}")
         for name, value in (("tau1", tau1), ("tau3", tau3), ("eps", eps)):
-            if not 0 < value < float("inf"): raise ValueError(f"{name}={value}: a number above 0, and finite")
+            if not 0 < value < float("inf"):
+                raise ValueError(f"{name}={value}: a number above 0, and finite")
         check_whole(clusters=clusters, rounds=rounds)
         if intents == "kmeans" and (weights["clusters"] or own == "q"):
-            raise ValueError("K-means learns nothing by gradient and has no q: intents='kmeans' goes with alpha=0 and own='p'")
+            raise ValueError(
+                "K-means learns nothing by gradient and has no q: intents='kmeans' goes with alpha=0 and"
+                " own='p'"
+            )
         dim = encoder.table().shape[1]
-        self.intent = represent                                                                  # what `encode` goes by
-        self.online, self.normalise, self.tau1, self.tau3, self.eps, self.rounds, self.own = intents == "online", normalise, tau1, tau3, eps, rounds, own
-        self.intent_negatives, self.positive_in_denominator, self.stop_teacher = intent_negatives, positive_in_denominator, stop_teacher
+        # what `encode` goes by
+        self.intent = represent
+        self.online, self.normalise, self.tau1, self.tau3, self.eps, self.rounds, self.own = (
+            intents == "online",
+            normalise,
+            tau1,
+            tau3,
+            eps,
+            rounds,
+            own,
+        )
+        self.intent_negatives, self.positive_in_denominator, self.stop_teacher = (
+            intent_negatives,
+            positive_in_denominator,
+            stop_teacher,
+        )
         self.head_share, self.ties = head_share, ties
-        self.intents = Prototypes(clusters, dim, normalise != "none") if self.online else KMeans(clusters, dim, normalise=scaled_centroids)
-        self.classifier = nn.Linear(dim, 2, bias=False)                                          # W of Eq. 17
+        self.intents = (
+            Prototypes(clusters, dim, normalise != "none")
+            if self.online
+            else KMeans(clusters, dim, normalise=scaled_centroids)
+        )
+        self.classifier = nn.Linear(dim, 2, bias=False)  # W of Eq. 17
 
-    encode = ICLRec.encode                                                                       # all positions, and each row as one vector
-    def on(self, *terms:str)->bool: return any(self.weight(t) for t in terms)
-    def unit(self, x:Tensor)->Tensor: return F.normalize(x, dim=1) if self.normalise in ("all", "intents") else x
+    # all positions, and each row as one vector
+    encode = ICLRec.encode
+
+    def on(self, *terms: str) -> bool:
+        return any(self.weight(t) for t in terms)
+
+    def unit(self, x: Tensor) -> Tensor:
+        return F.normalize(x, dim=1) if self.normalise in ("all", "intents") else x
 
     def setup(self, rows):
         super().setup(rows)
-        self.head = longest(rows.ds.lengths, self.head_share, self.ties).long()                  # [U] 1: head, by the length of the whole history
+        # [U] 1: head, by the length of the whole history
+        self.head = longest(rows.ds.lengths, self.head_share, self.ties).long()
         self.scale_back()
+
     def on_epoch(self, epoch, rows):
-        if not self.online and self.on("views", "distillation"): self.intents.fit(self.unit(represent_all(self, rows, self.represent)))
-    def scale_back(self): # the prototypes to length 1: before the first step, and after each
-        if self.online and self.normalise != "none": self.intents.renormalise()
+        if not self.online and self.on("views", "distillation"):
+            self.intents.fit(self.unit(represent_all(self, rows, self.represent)))
+
+    def scale_back(self):  # the prototypes to length 1: before the first step, and after each
+        if self.online and self.normalise != "none":
+            self.intents.renormalise()
+
     def observe(self, terms):
         super().observe(terms)
         self.scale_back()
-    def prepare(self, batch, generator=None):
-        return (Contrast if self.on("views", "distillation") else NextItem).prepare(self, batch, generator)   # Eq. 12
 
-    def assign(self, z:Tensor)->tuple[Tensor, Tensor, Tensor|None, Tensor|None]: # [B,D] -> mu [K,D], h(u) [B], scores [B,K], q [B,K]
+    def prepare(self, batch, generator=None):
+        # Eq. 12
+        return (Contrast if self.on("views", "distillation") else NextItem).prepare(self, batch, generator)
+
+    # [B,D] -> mu [K,D], h(u) [B], scores [B,K], q [B,K]
+    def assign(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         "The intents, and whose is whose."
-        if not self.online: return self.intents.intents(), self.intents.assign(z), None, None
-        score = self.intents(z)                                                                  # of Eq. 7; its softmax is p
-        q = sinkhorn(score, self.eps, self.rounds)                                               # Eq. 9-11
+        if not self.online:
+            return self.intents.intents(), self.intents.assign(z), None, None
+        # of Eq. 7; its softmax is p
+        score = self.intents(z)
+        q = sinkhorn(score, self.eps, self.rounds)  # Eq. 9-11
         return self.unit(self.intents.weight), (score if self.own == "p" else q).argmax(1), score, q
 
-    def contrast(self, a:Tensor, b:Tensor, label:Tensor|None=None, mu:Tensor|None=None, own:Tensor|None=None)->Tensor:
-        return intent_contrast(a, b, mu, own, self.tau, self.positive_in_denominator)            # Eq. 14, or Eq. 13
+    def contrast(
+        self,
+        a: Tensor,
+        b: Tensor,
+        label: Tensor | None = None,
+        mu: Tensor | None = None,
+        own: Tensor | None = None,
+    ) -> Tensor:
+        # Eq. 14, or Eq. 13
+        return intent_contrast(a, b, mu, own, self.tau, self.positive_in_denominator)
+
     def terms(self, batch):
-        h, z = self.encode(batch)                                                                # Eq. 6
+        h, z = self.encode(batch)  # Eq. 6
         z = self.unit(z)
         out = dict.fromkeys(("next_item", "clusters", "views", "distillation", "head"), z.new_zeros(()))
-        out["next_item"] = self.next_item(h if batch.at is None else h[batch.at], batch)         # Eq. 1
-        if self.on("clusters", "views", "distillation"): mu, own, score, q = self.assign(z)
-        if self.on("clusters"): out["clusters"] = assignment_loss(q, score, self.tau1)           # Eq. 8
+        out["next_item"] = self.next_item(h if batch.at is None else h[batch.at], batch)  # Eq. 1
+        if self.on("clusters", "views", "distillation"):
+            mu, own, score, q = self.assign(z)
+        if self.on("clusters"):
+            out["clusters"] = assignment_loss(q, score, self.tau1)  # Eq. 8
         if self.on("views", "distillation"):
             views = self.encode_views(batch)
             a, b = map(self.unit, views)
-            out["views"] = self.contrast(*(views if self.normalise == "intents" else (a, b)), None, *((mu, own) if self.intent_negatives else ()))
-            out["distillation"] = distillation(mu[own], a, b, tau=self.tau3, stop=self.stop_teacher)      # Eq. 15-16
-        if self.on("head"): out["head"] = adversarial_loss(self.classifier, z, self.head[batch.user])     # Eq. 17
-        return out                                                                               # Eq. 18 is their weighted sum
+            out["views"] = self.contrast(
+                *(views if self.normalise == "intents" else (a, b)),
+                None,
+                *((mu, own) if self.intent_negatives else ()),
+            )
+            # Eq. 15-16
+            out["distillation"] = distillation(mu[own], a, b, tau=self.tau3, stop=self.stop_teacher)
+        # Eq. 17
+        if self.on("head"):
+            out["head"] = adversarial_loss(self.classifier, z, self.head[batch.user])
+        # Eq. 18 is their weighted sum
+        return out
 
 # %% ../../nbs/32_s4rec.ipynb #c031
 @register
 def s4rec(
-    ds:Dataset,
-    loss:str="bce",              # of `LOSSES`
-    alpha:float=.01,             # weight of the clusters
-    beta1:float=.1,              # of the contrast of views
-    beta2:float=.1,              # of the distillation
-    lam:float=1.,                # of the adversary, lambda
-    clusters:int=128,            # K
-    intents:str="online",        # this and what follows: see `S4Rec`
-    represent:str="mean",
-    normalise:str="all",
-    tau1:float=.1, tau2:float=1., tau3:float=1.,
-    eps:float=.05, rounds:int=3,
-    own:str="p",
-    intent_negatives:bool=True,
-    positive_in_denominator:bool=True,
-    stop_teacher:bool=True,
-    head_share:float=.2, ties:str="first",
-    scaled_centroids:bool=True,
-    operators:str="MCRI", mask_ratio:float=.3, crop_ratio:float=.8, crop_reading:str="remove", # these two lines: see `s4rec_views`
-    reorder_ratio:float=.2, insert_ratio:float=.2, token:str="mask",
-    full:bool=False,             # views of the full history, see `Contrast`
-    max_len:int=50, dim:int=64, layers:int=2, heads:int=2, p:float=.5, # as for `sasrec`
-)->S4Rec:
-    "S4Rec (Wei et al., WWW 2024), one row a user. Raises `ValueError` for settings that are unknown or do not go together."
+    ds: Dataset,
+    loss: str = "bce",  # of `LOSSES`
+    alpha: float = 0.01,  # weight of the clusters
+    beta1: float = 0.1,  # of the contrast of views
+    beta2: float = 0.1,  # of the distillation
+    lam: float = 1.0,  # of the adversary, lambda
+    clusters: int = 128,  # K
+    intents: str = "online",  # this and what follows: see `S4Rec`
+    represent: str = "mean",
+    normalise: str = "all",
+    tau1: float = 0.1,
+    tau2: float = 1.0,
+    tau3: float = 1.0,
+    eps: float = 0.05,
+    rounds: int = 3,
+    own: str = "p",
+    intent_negatives: bool = True,
+    positive_in_denominator: bool = True,
+    stop_teacher: bool = True,
+    head_share: float = 0.2,
+    ties: str = "first",
+    scaled_centroids: bool = True,
+    # these two lines: see `s4rec_views`
+    operators: str = "MCRI",
+    mask_ratio: float = 0.3,
+    crop_ratio: float = 0.8,
+    crop_reading: str = "remove",
+    reorder_ratio: float = 0.2,
+    insert_ratio: float = 0.2,
+    token: str = "mask",
+    full: bool = False,  # views of the full history, see `Contrast`
+    max_len: int = 50,
+    dim: int = 64,
+    layers: int = 2,
+    heads: int = 2,
+    p: float = 0.5,  # as for `sasrec`
+) -> S4Rec:
+    """S4Rec (Wei et al., WWW 2024), one row a user. Raises `ValueError` for settings that are unknown or do
+    not go together.
+    """
     encoder = sasrec(ds, loss, max_len, dim, layers, heads, p).encoder
-    operator = s4rec_views(ds, operators, mask_ratio, crop_ratio, crop_reading, reorder_ratio, insert_ratio, token)
-    return S4Rec(encoder, operator, clusters, intents, represent, normalise, tau1, tau2, tau3, eps, rounds, own, intent_negatives, positive_in_denominator,
-                 stop_teacher, head_share, ties, scaled_centroids, weights={"clusters": alpha, "views": beta1, "distillation": beta2, "head": lam}, full=full, **LOSSES[loss])
+    operator = s4rec_views(
+        ds, operators, mask_ratio, crop_ratio, crop_reading, reorder_ratio, insert_ratio, token
+    )
+    return S4Rec(
+        encoder,
+        operator,
+        clusters,
+        intents,
+        represent,
+        normalise,
+        tau1,
+        tau2,
+        tau3,
+        eps,
+        rounds,
+        own,
+        intent_negatives,
+        positive_in_denominator,
+        stop_teacher,
+        head_share,
+        ties,
+        scaled_centroids,
+        weights={"clusters": alpha, "views": beta1, "distillation": beta2, "head": lam},
+        full=full,
+        **LOSSES[loss],
+    )
 
-S4REC = {name: dict(batch_size=512, clusters=128, p=.5) for name in ("beauty", "sports", "toys", "ml-1m")}    # published; of 1, 2 or 3 layers, the paper does not say which
-S4REC["beauty"] |= dict(normalise="intents", layers=1, lam=.01)    # the best on validation of the trials of "On Beauty"
-S4REC["builtin"] = dict(clusters=32, layers=1)          # chosen
-ABLATIONS = {                                           # rows of the paper's Table 3, and what to add to the run
-    "SR only": dict(alpha=0., beta1=0., beta2=0., lam=0.),
-    "SR+CSD": dict(intents="kmeans", alpha=0., lam=0.),
-    "SR+CSD+GR": dict(intents="kmeans", alpha=0.),
-    "S4Rec w/o CSD": dict(beta1=0., beta2=0.),
-    "S4Rec w/o GR": dict(lam=0.),
-    "S4Rec": {}}
+
+# published; of 1, 2 or 3 layers, the paper does not say which
+S4REC = {name: dict(batch_size=512, clusters=128, p=0.5) for name in ("beauty", "sports", "toys", "ml-1m")}
+# the best on validation of the trials of "On Beauty"
+S4REC["beauty"] |= dict(normalise="intents", layers=1, lam=0.01)
+S4REC["builtin"] = dict(clusters=32, layers=1)  # chosen
+# rows of the paper's Table 3, and what to add to the run
+ABLATIONS = {
+    "SR only": dict(alpha=0.0, beta1=0.0, beta2=0.0, lam=0.0),
+    "SR+CSD": dict(intents="kmeans", alpha=0.0, lam=0.0),
+    "SR+CSD+GR": dict(intents="kmeans", alpha=0.0),
+    "S4Rec w/o CSD": dict(beta1=0.0, beta2=0.0),
+    "S4Rec w/o GR": dict(lam=0.0),
+    "S4Rec": {},
+}

@@ -27,148 +27,283 @@ from ..train import NextItem
 
 # %% ../../nbs/33_sparseennet.ipynb #c009
 def pooled(
-    table:Tensor,   # [V,D] item embeddings
-    items:Tensor,   # [R,L] left-padded
-    length:Tensor,  # [R]
-    start:Tensor,   # [R] first item of the window, from 0
-    size:Tensor,    # [R] its items; 0 or 1: nothing is pooled
-)->tuple[Tensor, Tensor]: # [R,L,D] embeddings, zeros in the padding; [R] lengths
-    "The items' embeddings, those of the window replaced by their mean (Eq. 5): `pool_at`, from ids and without moving every embedding."
+    table: Tensor,  # [V,D] item embeddings
+    items: Tensor,  # [R,L] left-padded
+    length: Tensor,  # [R]
+    start: Tensor,  # [R] first item of the window, from 0
+    size: Tensor,  # [R] its items; 0 or 1: nothing is pooled
+) -> tuple[Tensor, Tensor]:  # [R,L,D] embeddings, zeros in the padding; [R] lengths
+    """The items' embeddings, those of the window replaced by their mean (Eq. 5): `pool_at`, from ids and
+    without moving every embedding.
+    """
     L, less = items.shape[1], (size - 1).clamp_min(0)
     n = length - less
-    # slot j of the result is the mean over the slots from begin[j] up to the next one's begin: one slot mostly, `size` of them where the window was, padding only (which does not count) in front
-    begin = (torch.arange(L, device=items.device) - less[:, None] * (place(n, L) <= start[:, None])).clamp_min(0)
+    # slot j of the result is the mean over the slots from begin[j] up to the next one's begin: one slot
+    # mostly, `size` of them where the window was, padding only (which does not count) in front
+    begin = (
+        torch.arange(L, device=items.device) - less[:, None] * (place(n, L) <= start[:, None])
+    ).clamp_min(0)
     begin = begin + L * torch.arange(len(items), device=items.device)[:, None]
-    return F.embedding_bag(items.flatten(), table, begin.flatten(), mode="mean", padding_idx=0).view(*items.shape, table.shape[1]), n
+    return (
+        F.embedding_bag(items.flatten(), table, begin.flatten(), mode="mean", padding_idx=0).view(
+            *items.shape, table.shape[1]
+        ),
+        n,
+    )
 
 # %% ../../nbs/33_sparseennet.ipynb #c016
-def one_way(a:Tensor, b:Tensor, tau:float=1., positive:bool=True)->Tensor: # [B,D], [B,D] -> scalar
-    "InfoNCE of first views against the second views of the batch; without the positive in the denominator it is Eq. 11 as printed, 0 for a batch of one."
+def one_way(
+    a: Tensor, b: Tensor, tau: float = 1.0, positive: bool = True
+) -> Tensor:  # [B,D], [B,D] -> scalar
+    """InfoNCE of first views against the second views of the batch; without the positive in the denominator
+    it is Eq. 11 as printed, 0 for a batch of one.
+    """
     score = a @ b.T / tau
-    rest = score if positive else score.masked_fill(torch.eye(len(a), dtype=torch.bool, device=a.device), float("-inf"))
-    return (rest.logsumexp(1) - score.diagonal()).mean() if len(a) > 1 else score.sum() * 0.
+    rest = (
+        score
+        if positive
+        else score.masked_fill(torch.eye(len(a), dtype=torch.bool, device=a.device), float("-inf"))
+    )
+    return (rest.logsumexp(1) - score.diagonal()).mean() if len(a) > 1 else score.sum() * 0.0
+
 
 DENOMINATORS = {"both views": info_nce, "other view": one_way, "as printed": partial(one_way, positive=False)}
 CENTROIDS = ("raw", "normalised", "in batch")
-PAIRS = {"same or different": 2, "operator": None, "same only": 2}     # what the stability discriminator says of a pair; out of how many answers, None: one for each operator
+# what the stability discriminator says of a pair; out of how many answers, None: one for each operator
+PAIRS = {"same or different": 2, "operator": None, "same only": 2}
 
 # %% ../../nbs/33_sparseennet.ipynb #c019
 class SparseEnNet(Contrast):
-    "Next-item prediction, contrast of two views, their clusters, and two discriminators that the encoder works against (Chen et al., AAAI 2024)."
-    def __init__(self,
-        encoder:nn.Module,
-        operators:str="CMRP",        # letters of crop, mask, reorder, pooling; two at least
-        crop_ratio:float=.2, mask_ratio:float=.7, reorder_ratio:float=.2, pool_ratio:float=.2, # share kept, covered, shuffled, pooled (two items at least)
-        inclusive_start:bool=True,   # windows may reach the most recent item
-        represent:str="mean",        # 'mean', 'last' or 'real slots': a row, or a view, as one vector
-        denominator:str="both views", # of `DENOMINATORS`: whom a view is compared with
-        n_clusters:int=256,          # K
-        centroids:str="raw",         # of `CENTROIDS`: means of the members, or scaled to length 1, against all K; 'in batch': ICLRec's, against those of the batch
-        later:int=20,                # iterations of K-means from the second epoch on
-        pairs:str="same or different", # of `PAIRS`
-        hidden:int|None=None,        # width of the discriminators' hidden layer; default: D
-        reversal:float=1.,           # scale of the reversed gradient
-        cooperate:bool=False,        # the encoder helps the stability discriminator: no reversal there
-        negatives:str="uniform",     # for next-item prediction; or 'in batch'
-        **contrast,                  # tau, weights, loss, sampler, k: see `Contrast`
+    """Next-item prediction, contrast of two views, their clusters, and two discriminators that the encoder
+    works against (Chen et al., AAAI 2024).
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        operators: str = "CMRP",  # letters of crop, mask, reorder, pooling; two at least
+        # share kept, covered, shuffled, pooled (two items at least)
+        crop_ratio: float = 0.2,
+        mask_ratio: float = 0.7,
+        reorder_ratio: float = 0.2,
+        pool_ratio: float = 0.2,
+        inclusive_start: bool = True,  # windows may reach the most recent item
+        represent: str = "mean",  # 'mean', 'last' or 'real slots': a row, or a view, as one vector
+        denominator: str = "both views",  # of `DENOMINATORS`: whom a view is compared with
+        n_clusters: int = 256,  # K
+        # of `CENTROIDS`: means of the members, or scaled to length 1, against all K; 'in batch': ICLRec's,
+        # against those of the batch
+        centroids: str = "raw",
+        later: int = 20,  # iterations of K-means from the second epoch on
+        pairs: str = "same or different",  # of `PAIRS`
+        hidden: int | None = None,  # width of the discriminators' hidden layer; default: D
+        reversal: float = 1.0,  # scale of the reversed gradient
+        cooperate: bool = False,  # the encoder helps the stability discriminator: no reversal there
+        negatives: str = "uniform",  # for next-item prediction; or 'in batch'
+        **contrast,  # tau, weights, loss, sampler, k: see `Contrast`
     ):
-        for name, value, known in (("represent", represent, ("mean", "last", "real slots")), ("denominator", denominator, DENOMINATORS), ("centroids", centroids, CENTROIDS),
-                                   ("pairs", pairs, PAIRS), ("negatives", negatives, ("uniform", "in batch"))):
-            if value not in known: raise ValueError(f"{name}={value!r}: one of {', '.join(map(repr, known))}")
-        if set(operators) - set("CMRP") or len(set(operators)) < len(operators): raise ValueError(f"operators={operators!r}: letters of crop, mask, reorder and pooling, each once, such as 'CMRP'")
+        for name, value, known in (
+            ("represent", represent, ("mean", "last", "real slots")),
+            ("denominator", denominator, DENOMINATORS),
+            ("centroids", centroids, CENTROIDS),
+            ("pairs", pairs, PAIRS),
+            ("negatives", negatives, ("uniform", "in batch")),
+        ):
+            if value not in known:
+                raise ValueError(f"{name}={value!r}: one of {', '.join(map(repr, known))}")
+        if set(operators) - set("CMRP") or len(set(operators)) < len(operators):
+            raise ValueError(
+                f"operators={operators!r}: letters of crop, mask, reorder and pooling, each once, such as"
+                " 'CMRP'"
+            )
         super().__init__(encoder, None, represent, **contrast)
-        if self.full: raise ValueError("full=True: these views are made of what the encoder reads")
+        if self.full:
+            raise ValueError("full=True: these views are made of what the encoder reads")
         check_whole(n_clusters=n_clusters, hidden=1 if hidden is None else hidden)
-        if negatives == "in batch" and not self.make_sampler: raise ValueError("negatives='in batch', but this loss takes none: use loss='bce'")
-        share(torch.ones(1), pool_ratio)                                                # refuse a ratio that cannot be
-        change = {"C": partial(crop, ratio=crop_ratio, inclusive_start=inclusive_start),               # Eq. 2
-                  "M": partial(mask, ratio=mask_ratio, token=encoder.mask_item),                       # Eq. 3
-                  "R": partial(reorder, ratio=reorder_ratio, inclusive_start=inclusive_start),         # Eq. 4
-                  "P": lambda items, length, generator=None: (items, length)}                          # pooling comes later, with the embeddings
-        self.operators, self.letters, self.pool_ratio, self.inclusive_start = [change[c] for c in operators], operators, pool_ratio, inclusive_start
-        self.compare, self.centroids, self.pairs, self.in_batch = DENOMINATORS[denominator], centroids, pairs, negatives == "in batch"
-        self.reversal, self.stability_reversal = reversal, -1. if cooperate else reversal
+        if negatives == "in batch" and not self.make_sampler:
+            raise ValueError("negatives='in batch', but this loss takes none: use loss='bce'")
+        # refuse a ratio that cannot be
+        share(torch.ones(1), pool_ratio)
+        change = {
+            "C": partial(crop, ratio=crop_ratio, inclusive_start=inclusive_start),  # Eq. 2
+            "M": partial(mask, ratio=mask_ratio, token=encoder.mask_item),  # Eq. 3
+            "R": partial(reorder, ratio=reorder_ratio, inclusive_start=inclusive_start),  # Eq. 4
+            # pooling comes later, with the embeddings
+            "P": lambda items, length, generator=None: (items, length),
+        }
+        self.operators, self.letters, self.pool_ratio, self.inclusive_start = (
+            [change[c] for c in operators],
+            operators,
+            pool_ratio,
+            inclusive_start,
+        )
+        self.compare, self.centroids, self.pairs, self.in_batch = (
+            DENOMINATORS[denominator],
+            centroids,
+            pairs,
+            negatives == "in batch",
+        )
+        self.reversal, self.stability_reversal = reversal, -1.0 if cooperate else reversal
         dim = encoder.table().shape[1]
         width = dim * encoder.max_len if represent == "real slots" else dim
         self.kmeans = KMeans(n_clusters, width, later=later, normalise=centroids != "raw")
-        self.which = discriminator(width, len(operators), hidden or dim)                               # f_AD
-        self.same = discriminator(2 * width, PAIRS[pairs] or len(operators), hidden or dim)            # f_SD
+        self.which = discriminator(width, len(operators), hidden or dim)  # f_AD
+        self.same = discriminator(2 * width, PAIRS[pairs] or len(operators), hidden or dim)  # f_SD
 
     def on_epoch(self, epoch, rows):
-        if not self.weight("clusters"): return
-        z = represent_all(self, rows, self.represent)                                                  # [R,D], the rows as they are
+        if not self.weight("clusters"):
+            return
+        # [R,D], the rows as they are
+        z = represent_all(self, rows, self.represent)
         self.member = torch.zeros(len(rows.ds.items), dtype=torch.long, device=z.device)
-        self.member[rows.start + rows.length] = self.kmeans.fit(z).assign(z)                           # U_g, for the whole epoch; a row is known by the place of its target
+        # U_g, for the whole epoch; a row is known by the place of its target
+        self.member[rows.start + rows.length] = self.kmeans.fit(z).assign(z)
+
     def prepare(self, batch, generator=None):
-        if not self.in_batch: NextItem.prepare(self, batch, generator)
-        else: batch.negative = in_batch(batch.target, self.k, generator) if self.several_items(batch) else None
-        i, j = choose_two(self.operators, batch.length, generator, least=1)                            # two distinct ones for each row
-        which, batch.operator = torch.cat([i, j, j]), torch.cat([i, j])                                # the second once more, drawn anew
+        if not self.in_batch:
+            NextItem.prepare(self, batch, generator)
+        else:
+            batch.negative = in_batch(batch.target, self.k, generator) if self.several_items(batch) else None
+        # two distinct ones for each row
+        i, j = choose_two(self.operators, batch.length, generator, least=1)
+        # the second once more, drawn anew
+        which, batch.operator = torch.cat([i, j, j]), torch.cat([i, j])
         items, n = per_row(self.operators, which, batch.items.repeat(3, 1), batch.length.repeat(3), generator)
         size = share(n, self.pool_ratio, 2) * (which == self.letters.find("P"))
         start = draw(starts(n, size, self.inclusive_start), generator)
-        batch.views = [x[:(3 if self.weight("stability") else 2) * len(batch)] for x in (items, n, start, size)]
+        batch.views = [
+            x[: (3 if self.weight("stability") else 2) * len(batch)] for x in (items, n, start, size)
+        ]
         return batch
-    def several_items(self, batch:Batch)->bool: # among the targets, so that each has another one to be told from
+
+    # among the targets, so that each has another one to be told from
+    def several_items(self, batch: Batch) -> bool:
         target = batch.target[batch.target > 0]
         return len(target) > 0 and bool((target != target[0]).any())
-    def next_item(self, h, batch): # 0 for a batch of one item, such as a last one of a single row: its other terms count
+
+    # 0 for a batch of one item, such as a last one of a single row: its other terms count
+    def next_item(self, h, batch):
         alone = self.in_batch and batch.negative is None
-        return h.sum() * 0. if alone else super().next_item(h, batch)
-    def encode_views(self, batch:Batch)->tuple[Tensor, ...]: # [B,D] of the first operator, of the second, and, where it is wanted, of the second once more
-        x, n = pooled(self.encoder.table(), *batch.views)                                              # Eq. 5
+        return h.sum() * 0.0 if alone else super().next_item(h, batch)
+
+    # [B,D] of the first operator, of the second, and, where it is wanted, of the second once more
+    def encode_views(self, batch: Batch) -> tuple[Tensor, ...]:
+        x, n = pooled(self.encoder.table(), *batch.views)  # Eq. 5
         return REPRESENT[self.represent](self.encoder, x, layout_for(n, x.shape[1])).split(len(batch))
 
-    def contrast(self, a:Tensor, b:Tensor, label:Tensor|None=None)->Tensor: return self.compare(a, b, self.tau)           # Eq. 11
-    def in_cluster(self, batch:Batch, *views:Tensor)->Tensor: # [B,D] each -> scalar
-        g = self.kmeans.intents()                                                                      # [K,D], constant
-        u = self.member[batch.rows.start + batch.rows.length]                                          # [B] each row's own
-        return sum(info_nce(z, g[u], self.tau) if self.centroids == "in batch" else prototype_nce(z, g, u, self.tau) for z in views) / len(views)
-    def stability(self, a:Tensor, b:Tensor, again:Tensor, operator:Tensor)->Tensor: # [B,D] each, [B] the operator of b -> scalar
-        told = {"same or different": dict(other=a), "operator": dict(operator=operator), "same only": {}}[self.pairs]
+    # Eq. 11
+    def contrast(self, a: Tensor, b: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.compare(a, b, self.tau)
+
+    def in_cluster(self, batch: Batch, *views: Tensor) -> Tensor:  # [B,D] each -> scalar
+        # [K,D], constant
+        g = self.kmeans.intents()
+        # [B] each row's own
+        u = self.member[batch.rows.start + batch.rows.length]
+        return sum(
+            info_nce(z, g[u], self.tau) if self.centroids == "in batch" else prototype_nce(z, g, u, self.tau)
+            for z in views
+        ) / len(views)
+
+    # [B,D] each, [B] the operator of b -> scalar
+    def stability(self, a: Tensor, b: Tensor, again: Tensor, operator: Tensor) -> Tensor:
+        told = {"same or different": dict(other=a), "operator": dict(operator=operator), "same only": {}}[
+            self.pairs
+        ]
         return stability_loss(self.same, b, again, scale=self.stability_reversal, **told)
+
     def terms(self, batch):
         a, b, *again = self.encode_views(batch)
         none = a.new_zeros(())
-        return {"next_item": self.next_item(self.hidden(batch), batch),                                                      # Eq. 12
-                "views": self.contrast(a, b),
-                "clusters": self.in_cluster(batch, a, b) if self.weight("clusters") else none,                               # Eq. 13
-                "augmentation": adversarial_loss(self.which, torch.cat([a, b]), batch.operator, self.reversal),              # Eq. 6-8
-                "stability": self.stability(a, b, *again, batch.operator[len(batch):]) if again else none}                                   # Eq. 9-10
+        # Eq. 12
+        return {
+            "next_item": self.next_item(self.hidden(batch), batch),
+            "views": self.contrast(a, b),
+            # Eq. 13
+            "clusters": self.in_cluster(batch, a, b) if self.weight("clusters") else none,
+            # Eq. 6-8
+            "augmentation": adversarial_loss(self.which, torch.cat([a, b]), batch.operator, self.reversal),
+            # Eq. 9-10
+            "stability": self.stability(a, b, *again, batch.operator[len(batch) :]) if again else none,
+        }
 
 # %% ../../nbs/33_sparseennet.ipynb #c021
 @register
 def sparseennet(
-    ds:Dataset,
-    loss:str="bce",              # of `LOSSES`
-    views:float=.1,              # lambda_1, weight of the contrast of views (NSL)
-    clusters:float=.1,           # lambda_2, of the clusters (SEL); 0: none are made
-    augmentation:float=.05,      # lambda_3, of the augmentation discriminator (AD)
-    stability:float=.05,         # lambda_3 once more, of the stability discriminator (SD); 0: the third view is not encoded
-    operators:str="CMRP",        # letters of crop, mask, reorder, pooling
-    crop_ratio:float=.2, mask_ratio:float=.7, reorder_ratio:float=.2, pool_ratio:float=.2, # share kept, covered, shuffled, pooled
-    inclusive_start:bool=True,   # windows may reach the most recent item
-    represent:str="mean",        # 'mean', 'last' or 'real slots': a row as one vector
-    denominator:str="both views", # or 'other view', 'as printed'
-    n_clusters:int=256,          # K, at most the number of training rows
-    centroids:str="raw",         # or 'normalised', 'in batch'
-    later:int=20,                # iterations of K-means from the second epoch on
-    pairs:str="same or different", # or 'operator', 'same only': what the stability discriminator says
-    hidden:int|None=None,        # width of the discriminators' hidden layer; None: dim
-    reversal:float=1.,           # scale of the reversed gradient
-    cooperate:bool=False,        # no reversal before the stability discriminator
-    negatives:str="uniform",     # of next-item prediction, or 'in batch'
-    tau:float=1.,                # of both contrasts
-    max_len:int=50, dim:int=64, layers:int=2, heads:int=2, p:float=.5, # as for `sasrec`
-)->SparseEnNet:
-    "SparseEnNet (Chen et al., AAAI 2024), one row a user. Raises `ValueError` for settings that do not exist and, in the first epoch, for more clusters than rows."
-    given = dict(operators=operators, crop_ratio=crop_ratio, mask_ratio=mask_ratio, reorder_ratio=reorder_ratio, pool_ratio=pool_ratio, inclusive_start=inclusive_start,
-                 represent=represent, denominator=denominator, n_clusters=n_clusters, centroids=centroids, later=later, pairs=pairs, hidden=hidden, reversal=reversal,
-                 cooperate=cooperate, negatives=negatives, tau=tau)
-    weights = dict(views=views, clusters=clusters, augmentation=augmentation, stability=stability)                        # Eq. 14
-    return SparseEnNet(sasrec(ds, loss, max_len, dim, layers, heads, p).encoder, weights=weights, **given, **LOSSES[loss])
+    ds: Dataset,
+    loss: str = "bce",  # of `LOSSES`
+    views: float = 0.1,  # lambda_1, weight of the contrast of views (NSL)
+    clusters: float = 0.1,  # lambda_2, of the clusters (SEL); 0: none are made
+    augmentation: float = 0.05,  # lambda_3, of the augmentation discriminator (AD)
+    # lambda_3 once more, of the stability discriminator (SD); 0: the third view is not encoded
+    stability: float = 0.05,
+    operators: str = "CMRP",  # letters of crop, mask, reorder, pooling
+    # share kept, covered, shuffled, pooled
+    crop_ratio: float = 0.2,
+    mask_ratio: float = 0.7,
+    reorder_ratio: float = 0.2,
+    pool_ratio: float = 0.2,
+    inclusive_start: bool = True,  # windows may reach the most recent item
+    represent: str = "mean",  # 'mean', 'last' or 'real slots': a row as one vector
+    denominator: str = "both views",  # or 'other view', 'as printed'
+    n_clusters: int = 256,  # K, at most the number of training rows
+    centroids: str = "raw",  # or 'normalised', 'in batch'
+    later: int = 20,  # iterations of K-means from the second epoch on
+    pairs: str = "same or different",  # or 'operator', 'same only': what the stability discriminator says
+    hidden: int | None = None,  # width of the discriminators' hidden layer; None: dim
+    reversal: float = 1.0,  # scale of the reversed gradient
+    cooperate: bool = False,  # no reversal before the stability discriminator
+    negatives: str = "uniform",  # of next-item prediction, or 'in batch'
+    tau: float = 1.0,  # of both contrasts
+    max_len: int = 50,
+    dim: int = 64,
+    layers: int = 2,
+    heads: int = 2,
+    p: float = 0.5,  # as for `sasrec`
+) -> SparseEnNet:
+    """SparseEnNet (Chen et al., AAAI 2024), one row a user. Raises `ValueError` for settings that do not
+    exist and, in the first epoch, for more clusters than rows.
+    """
+    given = dict(
+        operators=operators,
+        crop_ratio=crop_ratio,
+        mask_ratio=mask_ratio,
+        reorder_ratio=reorder_ratio,
+        pool_ratio=pool_ratio,
+        inclusive_start=inclusive_start,
+        represent=represent,
+        denominator=denominator,
+        n_clusters=n_clusters,
+        centroids=centroids,
+        later=later,
+        pairs=pairs,
+        hidden=hidden,
+        reversal=reversal,
+        cooperate=cooperate,
+        negatives=negatives,
+        tau=tau,
+    )
+    # Eq. 14
+    weights = dict(views=views, clusters=clusters, augmentation=augmentation, stability=stability)
+    return SparseEnNet(
+        sasrec(ds, loss, max_len, dim, layers, heads, p).encoder, weights=weights, **given, **LOSSES[loss]
+    )
 
-SPARSEENNET = {"beauty": dict(layers=1, views=.2), "toys": {}, "yelp": {}, "builtin": dict(n_clusters=32)}     # best values are not published: the defaults; Beauty's chosen by validation, see "On Beauty"
-ABLATIONS = {"SparseEnNet": {}, "w/o D": dict(augmentation=0., stability=0.), "w/o SD": dict(stability=0.), "w/o AD": dict(augmentation=0.), "w/o SEL": dict(clusters=0.),
-             "w/o NSL": dict(views=0.)}     # Table 3
-WITHOUT = {"w/o crop": dict(operators="MRP"), "w/o mask": dict(operators="CRP"), "w/o reorder": dict(operators="CMP"), "w/o pooling": dict(operators="CMR")}     # Fig. 3
+
+# best values are not published: the defaults; Beauty's chosen by validation, see "On Beauty"
+SPARSEENNET = {"beauty": dict(layers=1, views=0.2), "toys": {}, "yelp": {}, "builtin": dict(n_clusters=32)}
+ABLATIONS = {
+    "SparseEnNet": {},
+    "w/o D": dict(augmentation=0.0, stability=0.0),
+    "w/o SD": dict(stability=0.0),
+    "w/o AD": dict(augmentation=0.0),
+    "w/o SEL": dict(clusters=0.0),
+    "w/o NSL": dict(views=0.0),
+}  # Table 3
+# Fig. 3
+WITHOUT = {
+    "w/o crop": dict(operators="MRP"),
+    "w/o mask": dict(operators="CRP"),
+    "w/o reorder": dict(operators="CMP"),
+    "w/o pooling": dict(operators="CMR"),
+}

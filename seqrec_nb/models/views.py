@@ -14,7 +14,20 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..augment import SameTarget, choose_one, choose_two, coserec as five_operators, crop, hybrid, mask, per_row, recent, reorder, similar_by_counts, similar_by_embedding
+from seqrec_nb.augment import (
+    SameTarget,
+    choose_one,
+    choose_two,
+    crop,
+    hybrid,
+    mask,
+    per_row,
+    recent,
+    reorder,
+    similar_by_counts,
+    similar_by_embedding,
+)
+from ..augment import coserec as five_operators
 from ..batches import Batch, Layout, layout_for, prefix_rows, register
 from ..data import Dataset, check_whole
 from ..encoders import Transformer
@@ -23,201 +36,358 @@ from .sasrec import LOSSES
 from ..train import NextItem
 
 # %% ../../nbs/26_views.ipynb #c006
-REPRESENT = {                                             # a row as one vector, from (encoder, items [B,L], layout)
-    "last": lambda enc, items, layout: enc(items, layout, at=layout.last),       # [B,D], the last position
-    "mean": lambda enc, items, layout: layout.mean(enc(items, layout)),          # [B,D], over real positions
-    "mean of slots": lambda enc, items, layout: enc(items).mean(1),              # [B,D], over all L slots, padding too (ICLRec's intents)
-    "all slots": lambda enc, items, layout: enc(items).flatten(1),               # [B,L*D], padding too (ICLRec's and CoSeRec's views)
-    "real slots": lambda enc, items, layout: spread(enc(items, layout), layout), # [B,L*D], zeros in the padding
+# a row as one vector, from (encoder, items [B,L], layout)
+REPRESENT = {
+    "last": lambda enc, items, layout: enc(items, layout, at=layout.last),  # [B,D], the last position
+    "mean": lambda enc, items, layout: layout.mean(enc(items, layout)),  # [B,D], over real positions
+    # [B,D], over all L slots, padding too (ICLRec's intents)
+    "mean of slots": lambda enc, items, layout: enc(items).mean(1),
+    # [B,L*D], padding too (ICLRec's and CoSeRec's views)
+    "all slots": lambda enc, items, layout: enc(items).flatten(1),
+    # [B,L*D], zeros in the padding
+    "real slots": lambda enc, items, layout: spread(enc(items, layout), layout),
 }
-def spread(h:Tensor, layout:Layout)->Tensor: # [M,D] -> [B,L*D]
+
+
+def spread(h: Tensor, layout: Layout) -> Tensor:  # [M,D] -> [B,L*D]
     "Each real position back in its slot, one slot after the other."
     B, L, h = len(layout.last), layout.width, h * layout.real[:, None]
     return h.new_zeros(B * L, h.shape[1]).index_copy(0, layout.kept, h).view(B, -1)
 
-def whole(batch:Batch)->Batch:
-    "The rows of a batch with all the history before the target, also where `max_len` cut it. They are as wide as the longest."
+
+def whole(batch: Batch) -> Batch:
+    """The rows of a batch with all the history before the target, also where `max_len` cut it. They are as
+    wide as the longest.
+    """
     r = batch.rows
     begin = r.ds.offsets[r.user]
     n = r.start + r.length - begin
     return replace(r, start=begin, length=n, max_len=max(int(n.max()), r.max_len)).batch()
 
+
 class Contrast(NextItem):
     "Next-item prediction, and InfoNCE between two views of each row."
-    def __init__(self,
-        encoder:nn.Module,
-        operator=None,            # (items [B,L], length [B], generator) -> (items, length): a view
-        represent:str="mean",     # of `REPRESENT`: how a view becomes one vector
-        tau:float=1.,
-        weights:dict|None=None,   # terms "next_item" and "views"
-        full:bool=False,          # views of the full history, cut to L afterwards, as in ICLRec's and CoSeRec's code; False: of what the encoder reads
-        **next_item,              # loss, sampler, k: see `NextItem`
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        operator=None,  # (items [B,L], length [B], generator) -> (items, length): a view
+        represent: str = "mean",  # of `REPRESENT`: how a view becomes one vector
+        tau: float = 1.0,
+        weights: dict | None = None,  # terms "next_item" and "views"
+        # views of the full history, cut to L afterwards, as in ICLRec's and CoSeRec's code; False: of what
+        # the encoder reads
+        full: bool = False,
+        **next_item,  # loss, sampler, k: see `NextItem`
     ):
         super().__init__(encoder, weights=weights, **next_item)
-        if represent not in REPRESENT: raise ValueError(f"represent={represent!r}: one of {', '.join(REPRESENT)}")
-        if not 0 < tau < float("inf"): raise ValueError(f"tau={tau}: a temperature is above 0, and finite")
+        if represent not in REPRESENT:
+            raise ValueError(f"represent={represent!r}: one of {', '.join(REPRESENT)}")
+        if not 0 < tau < float("inf"):
+            raise ValueError(f"tau={tau}: a temperature is above 0, and finite")
         self.operator, self.represent, self.tau, self.full = operator, represent, tau, full
 
-    def views(self, batch:Batch, generator=None): # two pairs (items [B,W], length [B])
+    def views(self, batch: Batch, generator=None):  # two pairs (items [B,W], length [B])
         "Two views of each row. A method that makes them otherwise overrides this."
-        if self.operator is None: raise ValueError(f"{type(self).__name__} has nothing to make views with: {type(self).__name__}(..., operator=...), or override views")
-        return [self.operator(batch.items.clone(), batch.length.clone(), generator) for _ in range(2)]         # copies: an operator may write into its own
+        if self.operator is None:
+            raise ValueError(
+                f"{type(self).__name__} has nothing to make views with: {type(self).__name__}(...,"
+                " operator=...), or override views"
+            )
+        # copies: an operator may write into its own
+        return [self.operator(batch.items.clone(), batch.length.clone(), generator) for _ in range(2)]
+
     def prepare(self, batch, generator=None):
         super().prepare(batch, generator)
         L = batch.rows.max_len
         views = [recent(*v, L) for v in self.views(whole(batch) if self.full else batch, generator)]
         items, length = (torch.cat(x) for x in zip(*views))
-        batch.views = items, layout_for(length, L)                               # [2B,L], all first views, then all second ones
+        # [2B,L], all first views, then all second ones
+        batch.views = items, layout_for(length, L)
         return batch
-    def encode_views(self, batch:Batch, represent:str|None=None): # ([B,D], [B,D])
+
+    def encode_views(self, batch: Batch, represent: str | None = None):  # ([B,D], [B,D])
         return REPRESENT[represent or self.represent](self.encoder, *batch.views).split(len(batch))
-    def contrast(self, a, b, label=None): # [B,D], [B,D], [B] rows of equal label are no negatives of each other -> scalar
+
+    # [B,D], [B,D], [B] rows of equal label are no negatives of each other -> scalar
+    def contrast(self, a, b, label=None):
         "What all contrastive terms go through; a method with another loss overrides it."
         return info_nce(a, b, self.tau, label)
+
     def terms(self, batch):
         return super().terms(batch) | {"views": self.contrast(*self.encode_views(batch))}
 
 # %% ../../nbs/26_views.ipynb #c012
-def any_of(operators:list): # an operator (items, length, generator) -> (items, length)
+def any_of(operators: list):  # an operator (items, length, generator) -> (items, length)
     "One of several operators for each row, drawn anew each time."
-    return lambda items, length, generator=None: per_row(operators, choose_one(operators, length, generator), items, length, generator)
+    return lambda items, length, generator=None: per_row(
+        operators, choose_one(operators, length, generator), items, length, generator
+    )
+
 
 class TwoDifferent(Contrast):
-    "The two views of a row by two different operators; a row of one item twice as it is (DuoRec's code of CL4SRec). `operator` is a list of them."
+    """The two views of a row by two different operators; a row of one item twice as it is (DuoRec's code of
+    CL4SRec). `operator` is a list of them.
+    """
+
     def views(self, batch, generator=None):
-        return [per_row(self.operator, which, batch.items, batch.length, generator) for which in choose_two(self.operator, batch.length, generator)]
+        return [
+            per_row(self.operator, which, batch.items, batch.length, generator)
+            for which in choose_two(self.operator, batch.length, generator)
+        ]
+
 
 class FromStart(Transformer):
     "Positions counted from a row's first item, not up to its last: what padding on the right amounts to."
-    def forward(self, items, layout:Layout|None=None, causal=True, at:Tensor|None=None):
-        if layout is None: raise ValueError("positions='start' goes with represent='last' or 'mean', which encode real positions only")
+
+    def forward(self, items, layout: Layout | None = None, causal=True, at: Tensor | None = None):
+        if layout is None:
+            raise ValueError(
+                "positions='start' goes with represent='last' or 'mean', which encode real positions only"
+            )
         return super().forward(items, layout, causal, at)
+
     def where(self, layout):
-        n = torch.zeros_like(layout.last).index_add(0, layout.row, layout.real.long())               # [B] real positions of a row
-        return (layout.slot - (layout.width - n)[layout.source // layout.width]).clamp_min(0)        # 0: the row's first
+        # [B] real positions of a row
+        n = torch.zeros_like(layout.last).index_add(0, layout.row, layout.real.long())
+        # 0: the row's first
+        return (layout.slot - (layout.width - n)[layout.source // layout.width]).clamp_min(0)
+
 
 def _encoder(ds, positions, max_len, dim, layers, heads, p):
-    if positions not in ("end", "start"): raise ValueError(f"positions={positions!r}: 'end' or 'start'")
+    if positions not in ("end", "start"):
+        raise ValueError(f"positions={positions!r}: 'end' or 'start'")
     return (FromStart if positions == "start" else Transformer)(ds.n_items, max_len, dim, layers, heads, p, p)
+
+
 def _loss(loss):
-    if loss not in LOSSES: raise ValueError(f"loss={loss!r}: one of {', '.join(LOSSES)}")
+    if loss not in LOSSES:
+        raise ValueError(f"loss={loss!r}: one of {', '.join(LOSSES)}")
     return LOSSES[loss]
+
 
 @register
 def cl4srec(
-    ds:Dataset,
-    loss:str="bce",              # of `LOSSES`
-    represent:str="mean",        # of `REPRESENT`
-    operators:str="CMR",         # letters of crop, mask, reorder
-    different:bool=False,        # the two views of a row by different operators; False: each by any of them
-    crop_ratio:float=.2, mask_ratio:float=.7, reorder_ratio:float=.2, # share kept, covered, shuffled
-    inclusive_start:bool=False,  # windows may reach the most recent item
-    token:str="padding",         # what covers an item: 'padding', or the 'mask' token N+1
-    full:bool=False,             # see `Contrast`
-    weight:float=.1,             # lambda, of the contrast
-    tau:float=1.,
-    positions:str="end",         # position embeddings counted up to the last item; 'start': from the first, as right padding does
-    max_len:int=50, dim:int=64, layers:int=2, heads:int=2, p:float=.5, # as in `sasrec`
-)->Contrast:
-    "CL4SRec (Xie et al., ICDE 2022). The defaults are the form with binary cross-entropy; `CL4SREC['ce']` is the other."
+    ds: Dataset,
+    loss: str = "bce",  # of `LOSSES`
+    represent: str = "mean",  # of `REPRESENT`
+    operators: str = "CMR",  # letters of crop, mask, reorder
+    different: bool = False,  # the two views of a row by different operators; False: each by any of them
+    crop_ratio: float = 0.2,
+    mask_ratio: float = 0.7,
+    reorder_ratio: float = 0.2,  # share kept, covered, shuffled
+    inclusive_start: bool = False,  # windows may reach the most recent item
+    token: str = "padding",  # what covers an item: 'padding', or the 'mask' token N+1
+    full: bool = False,  # see `Contrast`
+    weight: float = 0.1,  # lambda, of the contrast
+    tau: float = 1.0,
+    # position embeddings counted up to the last item; 'start': from the first, as right padding does
+    positions: str = "end",
+    max_len: int = 50,
+    dim: int = 64,
+    layers: int = 2,
+    heads: int = 2,
+    p: float = 0.5,  # as in `sasrec`
+) -> Contrast:
+    """CL4SRec (Xie et al., ICDE 2022). The defaults are the form with binary cross-entropy; `CL4SREC['ce']`
+    is the other.
+    """
     covers = {"padding": 0, "mask": ds.n_items + 1}
-    if token not in covers: raise ValueError(f"token={token!r}: 'padding' or 'mask'")
-    if not operators or set(operators) - set("CMR"): raise ValueError(f"operators={operators!r}: one or more of the letters C, M, R")
-    made = {"C": partial(crop, ratio=crop_ratio, inclusive_start=inclusive_start), "M": partial(mask, ratio=mask_ratio, token=covers[token]), "R": partial(reorder, ratio=reorder_ratio, inclusive_start=inclusive_start)}
+    if token not in covers:
+        raise ValueError(f"token={token!r}: 'padding' or 'mask'")
+    if not operators or set(operators) - set("CMR"):
+        raise ValueError(f"operators={operators!r}: one or more of the letters C, M, R")
+    made = {
+        "C": partial(crop, ratio=crop_ratio, inclusive_start=inclusive_start),
+        "M": partial(mask, ratio=mask_ratio, token=covers[token]),
+        "R": partial(reorder, ratio=reorder_ratio, inclusive_start=inclusive_start),
+    }
     made = [made[o] for o in operators]
-    if different and (len(made) < 2 or len(set(operators)) < len(operators)): raise ValueError(f"operators={operators!r}: different=True needs two of them at least, each once")
+    if different and (len(made) < 2 or len(set(operators)) < len(operators)):
+        raise ValueError(f"operators={operators!r}: different=True needs two of them at least, each once")
     kind, operator = (TwoDifferent, made) if different else (Contrast, any_of(made))
-    return kind(_encoder(ds, positions, max_len, dim, layers, heads, p), operator, represent, tau, {"views": weight}, full, **_loss(loss))
+    return kind(
+        _encoder(ds, positions, max_len, dim, layers, heads, p),
+        operator,
+        represent,
+        tau,
+        {"views": weight},
+        full,
+        **_loss(loss),
+    )
+
 
 CL4SREC = {
-    "bce": {},                                                                     # as S4Rec's, ICSRec's and GenNi's tables have it: the defaults
-    "ce": dict(rows=prefix_rows, loss="ce", represent="last", different=True, crop_ratio=.6, mask_ratio=.3, reorder_ratio=.6, inclusive_start=True, token="mask"), # DuoRec's repository; FENRec's table
+    # as S4Rec's, ICSRec's and GenNi's tables have it: the defaults
+    "bce": {},
+    # DuoRec's repository; FENRec's table
+    "ce": dict(
+        rows=prefix_rows,
+        loss="ce",
+        represent="last",
+        different=True,
+        crop_ratio=0.6,
+        mask_ratio=0.3,
+        reorder_ratio=0.6,
+        inclusive_start=True,
+        token="mask",
+    ),
 }
 CL4SREC_AUTHORS = {
-    "bce": dict(loss="bce+mask", spare_held_out=True, represent="all slots", full=True, seen_score="0"), # ICLRec's code without its intents
-    "ce": dict(positions="start", epochs=50, patience=10, select="MRR@10"),        # DuoRec's repository
+    # ICLRec's code without its intents
+    "bce": dict(loss="bce+mask", spare_held_out=True, represent="all slots", full=True, seen_score="0"),
+    "ce": dict(positions="start", epochs=50, patience=10, select="MRR@10"),  # DuoRec's repository
 }
 
 # %% ../../nbs/26_views.ipynb #c035
 class CoSeRec(Contrast):
     "Contrast of views that may hold similar items, which after some epochs the model itself names."
-    def __init__(self,
-        encoder:nn.Module,
-        make,                    # Similar -> operator
-        warmup:int=160,          # epochs with similarity by counts alone
-        items_only:bool=True,    # what the model names is an item; False: or padding or the mask token, as in the authors' code
-        **contrast,              # see `Contrast`
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        make,  # Similar -> operator
+        warmup: int = 160,  # epochs with similarity by counts alone
+        # what the model names is an item; False: or padding or the mask token, as in the authors' code
+        items_only: bool = True,
+        **contrast,  # see `Contrast`
     ):
         super().__init__(encoder, **contrast)
         self.make, self.warmup, self.items_only = make, warmup, items_only
+
     def setup(self, rows):
         super().setup(rows)
         self.counted = similar_by_counts(rows.ds)
         self.operator = self.make(self.counted)
+
     def on_epoch(self, epoch, rows):
-        if epoch > self.warmup: self.operator = self.make(hybrid(self.counted, similar_by_embedding(self.encoder.table(), self.items_only)))
+        if epoch > self.warmup:
+            self.operator = self.make(
+                hybrid(self.counted, similar_by_embedding(self.encoder.table(), self.items_only))
+            )
+
 
 @register
 def coserec(
-    ds:Dataset,
-    threshold:int=4,            # rows of more items get any of the five operators; -1: all rows do
-    short:str="SIM",            # what the others get: letters of insert, crop, mask, reorder, substitute
-    crop_ratio:float=.2, mask_ratio:float=.7, insert_ratio:float=.4, substitute_ratio:float=.1,
-    reorder_ratio:float|None=None, # None: the mask's with a threshold, .2 without
-    warmup:int=160,             # epochs with similarity by counts alone
-    items_only:bool=True,       # see `CoSeRec`
-    loss:str="bce",             # of `LOSSES`
-    represent:str="mean",       # of `REPRESENT`
-    full:bool=False,            # see `Contrast`
-    weight:float=.1,            # of the contrast
-    tau:float=1.,
-    max_len:int=50, dim:int=64, layers:int=2, heads:int=2, p:float=.5, # as in `sasrec`
-)->CoSeRec:
+    ds: Dataset,
+    threshold: int = 4,  # rows of more items get any of the five operators; -1: all rows do
+    short: str = "SIM",  # what the others get: letters of insert, crop, mask, reorder, substitute
+    crop_ratio: float = 0.2,
+    mask_ratio: float = 0.7,
+    insert_ratio: float = 0.4,
+    substitute_ratio: float = 0.1,
+    reorder_ratio: float | None = None,  # None: the mask's with a threshold, .2 without
+    warmup: int = 160,  # epochs with similarity by counts alone
+    items_only: bool = True,  # see `CoSeRec`
+    loss: str = "bce",  # of `LOSSES`
+    represent: str = "mean",  # of `REPRESENT`
+    full: bool = False,  # see `Contrast`
+    weight: float = 0.1,  # of the contrast
+    tau: float = 1.0,
+    max_len: int = 50,
+    dim: int = 64,
+    layers: int = 2,
+    heads: int = 2,
+    p: float = 0.5,  # as in `sasrec`
+) -> CoSeRec:
     "CoSeRec (Liu et al., 2021). The defaults are its Sports settings."
     check_whole(-1, threshold=threshold)
     check_whole(0, warmup=warmup)
-    make = partial(five_operators, threshold=threshold, short=short, crop_ratio=crop_ratio, mask_ratio=mask_ratio, insert_ratio=insert_ratio, substitute_ratio=substitute_ratio, reorder_ratio=reorder_ratio)
-    return CoSeRec(_encoder(ds, "end", max_len, dim, layers, heads, p), make, warmup, items_only, represent=represent, tau=tau, weights={"views": weight}, full=full, **_loss(loss))
+    make = partial(
+        five_operators,
+        threshold=threshold,
+        short=short,
+        crop_ratio=crop_ratio,
+        mask_ratio=mask_ratio,
+        insert_ratio=insert_ratio,
+        substitute_ratio=substitute_ratio,
+        reorder_ratio=reorder_ratio,
+    )
+    return CoSeRec(
+        _encoder(ds, "end", max_len, dim, layers, heads, p),
+        make,
+        warmup,
+        items_only,
+        represent=represent,
+        tau=tau,
+        weights={"views": weight},
+        full=full,
+        **_loss(loss),
+    )
 
-COSEREC = {"beauty": dict(threshold=12, short="SIMRC", insert_ratio=.5, substitute_ratio=.05, warmup=220), "sports": {}, "yelp": dict(insert_ratio=.5, warmup=300)}
-COSEREC["toys"] = COSEREC["beauty"]      # no script: chosen
-COSEREC_AUTHORS = dict(loss="bce+mask", spare_held_out=True, represent="all slots", items_only=False, full=True, seen_score="0")
+
+COSEREC = {
+    "beauty": dict(threshold=12, short="SIMRC", insert_ratio=0.5, substitute_ratio=0.05, warmup=220),
+    "sports": {},
+    "yelp": dict(insert_ratio=0.5, warmup=300),
+}
+COSEREC["toys"] = COSEREC["beauty"]  # no script: chosen
+COSEREC_AUTHORS = dict(
+    loss="bce+mask", spare_held_out=True, represent="all slots", items_only=False, full=True, seen_score="0"
+)
 
 # %% ../../nbs/26_views.ipynb #c043
-MODES = {"us_x": ("again", "same"), "un": ("again",), "su": ("same",), "us": ("again", "same")} # DuoRec's names, and the views that each encodes
+# DuoRec's names, and the views that each encodes
+MODES = {"us_x": ("again", "same"), "un": ("again",), "su": ("same",), "us": ("again", "same")}
+
 
 class DuoRec(Contrast):
     "Views that change no item: the row encoded again, and another row with the same target."
-    def __init__(self, encoder:nn.Module, mode:str="us_x", **contrast):
+
+    def __init__(self, encoder: nn.Module, mode: str = "us_x", **contrast):
         super().__init__(encoder, represent="last", **contrast)
-        if mode not in MODES: raise ValueError(f"mode={mode!r}: one of {', '.join(MODES)}")
+        if mode not in MODES:
+            raise ValueError(f"mode={mode!r}: one of {', '.join(MODES)}")
         self.mode = mode
+
     def setup(self, rows):
-        if rows.every: raise ValueError("DuoRec pairs rows with the same target, so a row must have one: rows=prefix_rows")
+        if rows.every:
+            raise ValueError(
+                "DuoRec pairs rows with the same target, so a row must have one: rows=prefix_rows"
+            )
         super().setup(rows)
         self.same = SameTarget(rows)
+
     def views(self, batch, generator=None):
-        return [(b.items, b.length) for b in (batch if v == "again" else self.same.random(batch, generator) for v in MODES[self.mode])]
+        return [
+            (b.items, b.length)
+            for b in (batch if v == "again" else self.same.random(batch, generator) for v in MODES[self.mode])
+        ]
+
     def terms(self, batch):
-        if self.mode == "us_x": return super().terms(batch)
-        h = self.hidden(batch)                                                          # the main pass is the other view
+        if self.mode == "us_x":
+            return super().terms(batch)
+        # the main pass is the other view
+        h = self.hidden(batch)
         pairs = zip(MODES[self.mode], self.encode_views(batch))
         return {"next_item": self.next_item(h, batch)} | {v: self.contrast(h, z) for v, z in pairs}
 
+
 @register
 def duorec(
-    ds:Dataset,
-    mode:str="us_x",         # of `MODES`
-    loss:str="ce",           # of `LOSSES`
-    weight:float=.1,         # lmd_sem, of each term with a row of the same target
-    weight_again:float=.1,   # lmd, of (row, row again), in the modes 'un' and 'us'
-    tau:float=1.,
-    positions:str="end",     # see `cl4srec`
-    max_len:int=50, dim:int=64, layers:int=2, heads:int=2, p:float=.5, # as in `sasrec`
-)->DuoRec:
+    ds: Dataset,
+    mode: str = "us_x",  # of `MODES`
+    loss: str = "ce",  # of `LOSSES`
+    weight: float = 0.1,  # lmd_sem, of each term with a row of the same target
+    weight_again: float = 0.1,  # lmd, of (row, row again), in the modes 'un' and 'us'
+    tau: float = 1.0,
+    positions: str = "end",  # see `cl4srec`
+    max_len: int = 50,
+    dim: int = 64,
+    layers: int = 2,
+    heads: int = 2,
+    p: float = 0.5,  # as in `sasrec`
+) -> DuoRec:
     "DuoRec (Qiu et al., WSDM 2022), to be trained on `prefix_rows`."
-    weights = {"views": weight} if mode == "us_x" else {v: {"again": weight_again, "same": weight}[v] for v in MODES.get(mode, ())}
-    return DuoRec(_encoder(ds, positions, max_len, dim, layers, heads, p), mode, tau=tau, weights=weights, **_loss(loss))
+    weights = (
+        {"views": weight}
+        if mode == "us_x"
+        else {v: {"again": weight_again, "same": weight}[v] for v in MODES.get(mode, ())}
+    )
+    return DuoRec(
+        _encoder(ds, positions, max_len, dim, layers, heads, p), mode, tau=tau, weights=weights, **_loss(loss)
+    )
+
 
 DUOREC = {name: dict(rows=prefix_rows) for name in ("beauty", "sports", "toys", "yelp")}
 DUOREC_AUTHORS = dict(positions="start", epochs=50, patience=10, select="MRR@10")

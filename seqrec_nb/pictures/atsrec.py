@@ -9,9 +9,7 @@ __all__ = ['NOISE', 'calls', 'noise_and_plane', 'name_dataset', 'spectra', 'plan
 import torch
 from torch import Tensor
 
-from ..analyse import COLOURS, blank, command, missing, panels, pools
-from ..batches import user_rows
-from ..compare import stored
+from ..analyse import COLOURS, blank, missing, panels, pools
 from ..data import Dataset
 from ..evaluate import ndcg, ranks
 from ..models.atsrec import ATSREC, noisy_test
@@ -20,44 +18,70 @@ from ..runs import Run
 from ..train import Objective
 
 # %% ../../nbs/41_atsrec.ipynb #c004
-def calls(dataset:str="toys")->dict[str, dict]: # name -> arguments of `run`
+def calls(dataset: str = "toys") -> dict[str, dict]:  # name -> arguments of `run`
     base = dict(method=sasrec, loss="bce", **SASREC[dataset])
     return {"SASRec, BCE": base, "ATSRec": base | ATSREC[dataset]}
 
 # %% ../../nbs/41_atsrec.ipynb #c009
-NOISE = (0., .1, .2, .3, .4, .5)
-def noise_and_plane(objective:Objective, ds:Dataset)->dict[str, Tensor]:
-    "`\"noise\"` [6]: test NDCG@10 with that share (`NOISE`) of random items put into the inputs. `\"plane\"` [S,2]: 3,000 items on the two largest singular directions of the table; `\"plane.count\"` [S]: how often each occurs."
-    E, count = objective.encoder.table()[:ds.n_items + 1].detach(), torch.bincount(ds.items, minlength=ds.n_items + 1)
+NOISE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
+
+
+def noise_and_plane(objective: Objective, ds: Dataset) -> dict[str, Tensor]:
+    """`"noise"` [6]: test NDCG@10 with that share (`NOISE`) of random items put into the inputs. `"plane"`
+    [S,2]: 3,000 items on the two largest singular directions of the table; `"plane.count"` [S]: how often
+    each occurs.
+    """
+    E, count = (
+        objective.encoder.table()[: ds.n_items + 1].detach(),
+        torch.bincount(ds.items, minlength=ds.n_items + 1),
+    )
     sample = pools(ds, cold=int(count.max()), most=3000)["cold"]
     u, s, _ = torch.linalg.svd(E[1:], full_matrices=False)
-    noise = [ndcg(ranks(objective, noisy_test(ds, x, objective.encoder.max_len)), 10).mean().item() for x in NOISE]
-    return {"noise": torch.tensor(noise), "plane": (u * s)[sample - 1, :2].half(), "plane.count": count[sample].int()}
+    noise = [
+        ndcg(ranks(objective, noisy_test(ds, x, objective.encoder.max_len)), 10).mean().item() for x in NOISE
+    ]
+    return {
+        "noise": torch.tensor(noise),
+        "plane": (u * s)[sample - 1, :2].half(),
+        "plane.count": count[sample].int(),
+    }
 
 # %% ../../nbs/41_atsrec.ipynb #c011
-def name_dataset(fig, runs:dict[str, Run|None]):
+def name_dataset(fig, runs: dict[str, Run | None]):
     "Write above a figure which dataset it is of."
     names = dict.fromkeys(r.about["dataset"].title() for r in runs.values() if r)
     fig.suptitle(", ".join(names))
 
-def spectra(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib figure
+
+def spectra(runs: dict[str, Run | None], what: dict[str, str]):  # a matplotlib figure
     "Singular values of the item tables, relative to the largest."
     fig, (ax,) = panels(1, 5.5)
     name_dataset(fig, runs)
     known = {n: r for n, r in runs.items() if r and "spectrum" in r.tensors}
-    if not known: blank(ax, "; ".join(what.values()) + ", then attach(..., item_geometry)"); return fig
+    if not known:
+        blank(ax, "; ".join(what.values()) + ", then attach(..., item_geometry)")
+        return fig
     missing(ax, [what[n] for n in runs if n not in known])
-    for n, r in known.items(): ax.semilogy(range(1, len(r.tensors["spectrum"]) + 1), r.tensors["spectrum"], color=COLOURS.get(n, "0.6"), label=n)
-    ax.set(xlabel="singular value, from the largest on", ylabel="relative to the largest"); ax.legend(frameon=False)
+    for n, r in known.items():
+        ax.semilogy(
+            range(1, len(r.tensors["spectrum"]) + 1),
+            r.tensors["spectrum"],
+            color=COLOURS.get(n, "0.6"),
+            label=n,
+        )
+    ax.set(xlabel="singular value, from the largest on", ylabel="relative to the largest")
+    ax.legend(frameon=False)
     return fig
 
 # %% ../../nbs/41_atsrec.ipynb #c019
-def planes(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib figure
+def planes(runs: dict[str, Run | None], what: dict[str, str]):  # a matplotlib figure
     "Items on the two largest singular directions of their table, coloured by frequency."
     fig, axes = panels(len(runs), 4)
     name_dataset(fig, runs)
     for ax, (n, r) in zip(axes, runs.items()):
-        if not r or "plane" not in r.tensors: blank(ax, what[n] + ", then attach(..., noise_and_plane)"); continue
+        if not r or "plane" not in r.tensors:
+            blank(ax, what[n] + ", then attach(..., noise_and_plane)")
+            continue
         xy, count = r.tensors["plane"].float(), r.tensors["plane.count"].float()
         points = ax.scatter(*xy.T, c=count.log10(), s=3, cmap="viridis", linewidths=0)
         ax.set(title=n, xlabel="first direction", ylabel="second direction")
@@ -65,19 +89,27 @@ def planes(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib figure
     return fig
 
 # %% ../../nbs/41_atsrec.ipynb #c024
-def under_noise(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib figure
+def under_noise(runs: dict[str, Run | None], what: dict[str, str]):  # a matplotlib figure
     "Test NDCG@10 against the share of random items in the input; on the right relative to no noise."
     fig, (a, b) = panels(2)
     name_dataset(fig, runs)
     known = {n: r for n, r in runs.items() if r and "noise" in r.tensors}
-    if not known: blank(a, "; ".join(what.values()) + ", then attach(..., noise_and_plane)"); b.axis("off"); return fig
+    if not known:
+        blank(a, "; ".join(what.values()) + ", then attach(..., noise_and_plane)")
+        b.axis("off")
+        return fig
     missing(a, [what[n] for n in runs if n not in known])
     for n, r in known.items():
         y = r.tensors["noise"]
-        a.plot(NOISE, y, "o-", color=COLOURS.get(n, "0.6"), label=n); b.plot(NOISE, y / y[0], "o-", color=COLOURS.get(n, "0.6"))
+        a.plot(NOISE, y, "o-", color=COLOURS.get(n, "0.6"), label=n)
+        b.plot(NOISE, y / y[0], "o-", color=COLOURS.get(n, "0.6"))
     share = "random items put in, per item of the history"
-    a.set(xlabel=share, ylabel="test NDCG@10", ylim=(0, 1.15 * max(float(r.tensors["noise"].max()) for r in known.values())))
-    b.set(xlabel=share, ylabel="relative to no noise")         # not from 0: the effect is a few per cent
+    a.set(
+        xlabel=share,
+        ylabel="test NDCG@10",
+        ylim=(0, 1.15 * max(float(r.tensors["noise"].max()) for r in known.values())),
+    )
+    b.set(xlabel=share, ylabel="relative to no noise")  # not from 0: the effect is a few per cent
     b.axhline(1, color="0.8", lw=1, zorder=0)
     a.legend(frameon=False)
     return fig

@@ -12,35 +12,58 @@ import math
 import numpy as np
 import pandas as pd
 
-from ..analyse import COLOURS, GEOMETRY, KINDS, OTHER, blank, command, density, panels, watch_similarities
-from ..compare import made_how, stored
-from ..models.fenrec import FENREC, fenrec
+from ..analyse import COLOURS, GEOMETRY, KINDS, OTHER, blank, density, panels
+from ..compare import made_how
 from ..runs import Run
-from ..verdicts import SEEDS, Estimate, Verdict, all_hold, decide, rank_correlation
+from ..verdicts import Estimate, Verdict, all_hold, decide
 
 # %% ../../nbs/44_fenrec.ipynb #c005
-def histograms(run:Run|None, epochs:tuple=(5, 25, 50), bins:int=50, what:str=""): # a matplotlib figure
+def histograms(
+    run: Run | None, epochs: tuple = (5, 25, 50), bins: int = 50, what: str = ""
+):  # a matplotlib figure
     "Densities of the similarities at some epochs, on common axes."
     fig, axes = panels(len(epochs), 3.6, sharex=True, sharey=True)
     h = run.history if run is not None and "positive" in run.history else None
-    if h is None: blank(axes[0], what); [ax.axis("off") for ax in axes[1:]]; return fig
-    groups = {e: {k: h.loc[e, k] for k in KINDS if k in h and isinstance(h.loc[e, k], list)} if e in h.index else {} for e in epochs}
+    if h is None:
+        blank(axes[0], what)
+        [ax.axis("off") for ax in axes[1:]]
+        return fig
+    groups = {
+        e: {k: h.loc[e, k] for k in KINDS if k in h and isinstance(h.loc[e, k], list)} if e in h.index else {}
+        for e in epochs
+    }
     every = [q for g in groups.values() for q in g.values()]
-    edges = np.linspace(min(q[1] for q in every), max(q[-2] for q in every), bins + 1)         # all but the outermost hundredth
+    # all but the outermost hundredth
+    edges = np.linspace(min(q[1] for q in every), max(q[-2] for q in every), bins + 1)
     for ax, (e, g) in zip(axes, groups.items()):
-        for k, q in g.items(): ax.stairs(density(q, edges), edges, fill=True, alpha=.45, color=KINDS[k], label=f"{k}, median {q[len(q) // 2]:.1f}")
+        for k, q in g.items():
+            ax.stairs(
+                density(q, edges),
+                edges,
+                fill=True,
+                alpha=0.45,
+                color=KINDS[k],
+                label=f"{k}, median {q[len(q) // 2]:.1f}",
+            )
         ax.set(title=f"epoch {e}" if g else f"epoch {e}: none, the run ended before", xlabel="inner product")
-        if g: ax.legend(frameon=False, fontsize=7)
+        if g:
+            ax.legend(frameon=False, fontsize=7)
     axes[0].set_ylabel("density")
     return fig
 
-def medians(run:Run)->pd.DataFrame: # epoch by kind
+
+def medians(run: Run) -> pd.DataFrame:  # epoch by kind
     "The median similarity of each kind at the epochs that were watched."
     h = run.history
-    return pd.DataFrame({k: {e: q[len(q) // 2] for e, q in h[k].items() if isinstance(q, list)} for k in KINDS if k in h}).rename_axis("epoch")
+    return pd.DataFrame(
+        {k: {e: q[len(q) // 2] for e, q in h[k].items() if isinstance(q, list)} for k in KINDS if k in h}
+    ).rename_axis("epoch")
 
-def course(run:Run|None, mark:tuple=(5, 25, 50), what:str=""): # a matplotlib figure
-    "The median similarity of each kind at all epochs that were watched; dotted lines mark those of the paper's figure."
+
+def course(run: Run | None, mark: tuple = (5, 25, 50), what: str = ""):  # a matplotlib figure
+    """The median similarity of each kind at all epochs that were watched; dotted lines mark those of the
+    paper's figure.
+    """
     fig, (ax,) = panels(1, 6.5)
     if run is None or "positive" not in run.history:
         blank(ax, what)
@@ -50,66 +73,104 @@ def course(run:Run|None, mark:tuple=(5, 25, 50), what:str=""): # a matplotlib fi
         ax.plot(middle.index, middle[kind], color=KINDS[kind], label=kind)
         at = [e for e in mark if e in middle.index]
         ax.plot(at, middle[kind][at], "o", color=KINDS[kind], ms=5)
-    for epoch in mark: ax.axvline(epoch, ls=":", lw=.8, color="0.6")
+    for epoch in mark:
+        ax.axvline(epoch, ls=":", lw=0.8, color="0.6")
     ax.set(xlabel="epoch", ylabel="median inner product with the anchor")
     ax.legend(frameon=False)
     return fig
 
 # %% ../../nbs/44_fenrec.ipynb #c008v
-def median_of(run:Run, kind:str, epoch:int)->Estimate:
-    "The median similarity of a kind at a watched epoch; the interval counts the batch's disjoint pairs of rows."
+def median_of(run: Run, kind: str, epoch: int) -> Estimate:
+    """The median similarity of a kind at a watched epoch; the interval counts the batch's disjoint pairs of
+    rows.
+    """
     q, pairs = run.history.loc[epoch, kind], run.about["protocol"]["batch_size"] // 2
-    if not isinstance(q, list): raise ValueError(f"no {kind} similarities were watched at epoch {epoch}")
-    half = .98 / math.sqrt(pairs)                                    # of the share of values below the median
-    low, value, high = np.interp((.5 - half, .5, .5 + half), np.linspace(0, 1, len(q)), q)
+    if not isinstance(q, list):
+        raise ValueError(f"no {kind} similarities were watched at epoch {epoch}")
+    half = 0.98 / math.sqrt(pairs)  # of the share of values below the median
+    low, value, high = np.interp((0.5 - half, 0.5, 0.5 + half), np.linspace(0, 1, len(q)), q)
     return Estimate(value, low, high, f"{pairs} disjoint pairs of rows", percent=False)
 
-def above(a:Estimate, b:Estimate)->Estimate:
+
+def above(a: Estimate, b: Estimate) -> Estimate:
     "How far a is above b, two medians of one kind of interval, taken for independent."
     value = a.value - b.value
     down, up = math.hypot(a.value - a.low, b.high - b.value), math.hypot(a.high - a.value, b.value - b.low)
     return Estimate(value, value - down, value + up, a.over, percent=False)
 
-def falls(run:Run, epochs:tuple=(5, 25, 50), why=())->Verdict:
+
+def falls(run: Run, epochs: tuple = (5, 25, 50), why=()) -> Verdict:
     "The verdict on: ordinary negatives' similarity with the anchor falls from each epoch to the next."
     m = [median_of(run, "negative", e) for e in epochs]
     return all_hold([decide(above(a, b), why=why) for a, b in zip(m, m[1:])])
 
-def stays_harder(run:Run, epochs:tuple=(25, 50), why=())->Verdict:
+
+def stays_harder(run: Run, epochs: tuple = (25, 50), why=()) -> Verdict:
     "The verdict on: at these epochs hard negatives are more similar to the anchor than ordinary ones."
-    lead = lambda e: above(median_of(run, "hard", e), median_of(run, "negative", e))
+
+    def lead(e):
+        return above(median_of(run, "hard", e), median_of(run, "negative", e))
+
     return all_hold([decide(lead(e), why=why) for e in epochs])
 
 # %% ../../nbs/44_fenrec.ipynb #c012
-def uniformity_points(runs:dict[str, Run], metric:str="NDCG@20")->pd.DataFrame: # a row for each system
+def uniformity_points(runs: dict[str, Run], metric: str = "NDCG@20") -> pd.DataFrame:  # a row for each system
     "Uniformity of the item table, a test figure, and whether the loss is cross-entropy over all items."
     place, kinds = GEOMETRY.index("uniformity"), {"uniformity": float, metric: float, "cross-entropy": bool}
-    def row(r): return r.tensors["geometry"][place].item(), r.metrics()[metric], made_how(r)["loss"] in ("ce", "soft ce")
+
+    def row(r):
+        return (
+            r.tensors["geometry"][place].item(),
+            r.metrics()[metric],
+            made_how(r)["loss"] in ("ce", "soft ce"),
+        )
+
     rows = {n: row(r) for n, r in runs.items() if "geometry" in r.tensors}
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(kinds)).astype(kinds)
 
+
 ANGLES = np.linspace(0, 2 * np.pi, 16, endpoint=False)
-PLACES = [(r * math.cos(a), r * math.sin(a)) for r in (9, 18, 30, 44) for a in ANGLES]     # of a name, in points
-def label_points(ax, xy:dict[str, tuple], size:float=7)->list: # name -> data coordinates; the annotations
+# of a name, in points
+PLACES = [(r * math.cos(a), r * math.sin(a)) for r in (9, 18, 30, 44) for a in ANGLES]
+
+
+def label_points(
+    ax, xy: dict[str, tuple], size: float = 7
+) -> list:  # name -> data coordinates; the annotations
     "A name beside each point, where it covers no other name and no point, joined to its point by a line."
     from matplotlib.text import Text
+
     fig = ax.figure
-    fig.draw_without_rendering()                                     # the layout is settled, so that places can be compared
+    # the layout is settled, so that places can be compared
+    fig.draw_without_rendering()
     scale = fig.dpi / 72
     dots = {n: ax.transData.transform(p) for n, p in xy.items()}
     taken, made = [(x - 4, y - 4, x + 4, y + 4) for x, y in dots.values()], []
-    if ax.get_legend(): taken.append(ax.get_legend().get_window_extent().extents)
-    def covered(b): return sum(b[0] < t[2] and t[0] < b[2] and b[1] < t[3] and t[1] < b[3] for t in taken)
+    if ax.get_legend():
+        taken.append(ax.get_legend().get_window_extent().extents)
+
+    def covered(b):
+        return sum(b[0] < t[2] and t[0] < b[2] and b[1] < t[3] and t[1] < b[3] for t in taken)
+
     for n, p in xy.items():
-        text = ax.annotate(n, p, xytext=(0, 0), textcoords="offset points", fontsize=size, va="center",
-                           arrowprops=dict(arrowstyle="-", lw=.4, color="0.6", shrinkA=0, shrinkB=2))
+        text = ax.annotate(
+            n,
+            p,
+            xytext=(0, 0),
+            textcoords="offset points",
+            fontsize=size,
+            va="center",
+            arrowprops=dict(arrowstyle="-", lw=0.4, color="0.6", shrinkA=0, shrinkB=2),
+        )
         text.set_in_layout(False)
-        box = Text.get_window_extent(text)                           # without the line
+        box = Text.get_window_extent(text)  # without the line
         width, height = box.width, box.height
-        def place(offset): # the box of the text there, in pixels
+
+        def place(offset):  # the box of the text there, in pixels
             x, y = dots[n] + np.array(offset) * scale
             left = x if offset[0] >= -1e-9 else x - width
             return left, y - height / 2, left + width, y + height / 2
+
         best = min(PLACES, key=lambda o: (covered(place(o)), math.hypot(*o)))
         text.set_ha("left" if best[0] >= -1e-9 else "right")
         text.set_position(best)
@@ -117,7 +178,8 @@ def label_points(ax, xy:dict[str, tuple], size:float=7)->list: # name -> data co
         made.append(text)
     return made
 
-def uniformity_against(points:pd.DataFrame): # of `uniformity_points`; a matplotlib figure
+
+def uniformity_against(points: pd.DataFrame):  # of `uniformity_points`; a matplotlib figure
     "A point for each system, its marker by the loss."
     fig, (ax,) = panels(1, 7, 4.6)
     if points.empty:
@@ -127,10 +189,20 @@ def uniformity_against(points:pd.DataFrame): # of `uniformity_points`; a matplot
     for ce, marker, name in ((True, "o", "cross-entropy over all items"), (False, "^", "other losses")):
         p = points[points["cross-entropy"] == ce]
         colour = [COLOURS.get(n, OTHER) for n in p.index]
-        ax.scatter(p["uniformity"], p[metric], marker=marker, s=34, c=colour, edgecolors="0.3", linewidths=.5, label=name)
-    ax.margins(.14, .1)
+        ax.scatter(
+            p["uniformity"],
+            p[metric],
+            marker=marker,
+            s=34,
+            c=colour,
+            edgecolors="0.3",
+            linewidths=0.5,
+            label=name,
+        )
+    ax.margins(0.14, 0.1)
     ax.set(xlabel="uniformity of the item embeddings (lower: more even)", ylabel=f"test {metric}")
     legend = ax.legend(frameon=False, fontsize=8)
-    for handle in legend.legend_handles: handle.set_facecolor("white")
+    for handle in legend.legend_handles:
+        handle.set_facecolor("white")
     label_points(ax, {n: (x, y) for n, x, y in zip(points.index, points["uniformity"], points[metric])})
     return fig

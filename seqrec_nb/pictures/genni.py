@@ -17,60 +17,111 @@ from ..runs import Run
 from ..train import Training
 
 # %% ../../nbs/40_genni.ipynb #c005
-ALPHAS, BETAS, STARTS = (0., 1., 2., 2.5, 3., 4.), (.01, .1, 1.), (0., 1., 2., 4.)
-def watch_alpha(training:Training)->dict: # for `run(..., watch=watch_alpha)`
+ALPHAS, BETAS, STARTS = (0.0, 1.0, 2.0, 2.5, 3.0, 4.0), (0.01, 0.1, 1.0), (0.0, 1.0, 2.0, 4.0)
+
+
+def watch_alpha(training: Training) -> dict:  # for `run(..., watch=watch_alpha)`
     "What the self-adjusting alpha is after each epoch."
     return {"alpha": training.objective.hardness.alpha.item()}
 
-def calls(dataset:str="beauty")->dict[str, dict]: # name -> arguments of `run`
+
+def calls(dataset: str = "beauty") -> dict[str, dict]:  # name -> arguments of `run`
     "All runs that the pictures are drawn from."
     base = dict(method=genni, **GENNI[dataset])
-    return {"SASRec, BCE": dict(method=sasrec, loss="bce", **SASREC[dataset]), "SASRec, CE": dict(method=sasrec, loss="ce", **SASREC[dataset]),
-            **{f"alpha {a:g}": base | dict(alpha=a) for a in ALPHAS}, **{f"beta {b:g}": base | dict(beta=b) for b in BETAS},
-            **{f"adjusted from {a:g}": base | dict(alpha=a, adjust=True) for a in STARTS}}
+    return {
+        "SASRec, BCE": dict(method=sasrec, loss="bce", **SASREC[dataset]),
+        "SASRec, CE": dict(method=sasrec, loss="ce", **SASREC[dataset]),
+        **{f"alpha {a:g}": base | dict(alpha=a) for a in ALPHAS},
+        **{f"beta {b:g}": base | dict(beta=b) for b in BETAS},
+        **{f"adjusted from {a:g}": base | dict(alpha=a, adjust=True) for a in STARTS},
+    }
 
-def first(call:dict, dataset:str="beauty")->Run|None:
+
+def first(call: dict, dataset: str = "beauty") -> Run | None:
     "The stored run of a call with the smallest seed, if there is one."
     return min(stored(call, dataset), key=lambda r: r.about["seed"], default=None)
 
 # %% ../../nbs/40_genni.ipynb #c008
-def sweep(runs:dict[float, Run|None], lines:dict[str, Run|None], metric:str="NDCG@5", label:str="alpha", log:bool=False): # a matplotlib figure
+# a matplotlib figure
+def sweep(
+    runs: dict[float, Run | None],
+    lines: dict[str, Run | None],
+    metric: str = "NDCG@5",
+    label: str = "alpha",
+    log: bool = False,
+):
     "A figure of merit over a setting, with 95% intervals over users; other systems as horizontal lines."
     fig, (ax,) = panels(1, 5.5)
     known = {v: r for v, r in runs.items() if r}
-    if not known: blank(ax, f"no run of {label}"); return fig
+    if not known:
+        blank(ax, f"no run of {label}")
+        return fig
     at = list(known)
     y = [r.metrics()[metric] for r in known.values()]
     low, high = np.array([interval(r.ranks, metric) for r in known.values()]).T
     ax.errorbar(at, y, [y - low, high - y], fmt="o-", capsize=3, color=COLOURS["GenNi"], label="GenNi")
     for n, r in lines.items():
-        if r: ax.axhline(r.metrics()[metric], color=COLOURS[n], ls="--", lw=1.2, label=n)
-    if log: ax.set_xscale("log")
-    ax.set(xlabel=label + (f" (not stored yet: {', '.join(f'{v:g}' for v in runs if v not in known)})" if len(known) < len(runs) else ""), ylabel=f"test {metric}", ylim=(0, None)); ax.legend(frameon=False, fontsize=8)
+        if r:
+            ax.axhline(r.metrics()[metric], color=COLOURS[n], ls="--", lw=1.2, label=n)
+    if log:
+        ax.set_xscale("log")
+    ax.set(
+        xlabel=label
+        + (
+            f" (not stored yet: {', '.join(f'{v:g}' for v in runs if v not in known)})"
+            if len(known) < len(runs)
+            else ""
+        ),
+        ylabel=f"test {metric}",
+        ylim=(0, None),
+    )
+    ax.legend(frameon=False, fontsize=8)
     return fig
 
 # %% ../../nbs/40_genni.ipynb #c017
-def adjusting(runs:dict[float, Run|None], lines:dict[str, Run|None], call:dict, metric:str="NDCG@5"): # a matplotlib figure; `runs`: by their first alpha, with `watch=watch_alpha`
+# a matplotlib figure; `runs`: by their first alpha, with `watch=watch_alpha`
+def adjusting(
+    runs: dict[float, Run | None], lines: dict[str, Run | None], call: dict, metric: str = "NDCG@5"
+):
     "A figure of merit over the alpha that a run started from, and alpha after each epoch."
     fig, (at, path) = panels(2)
     known = {a: r for a, r in runs.items() if r and "alpha" in r.history}
-    if not known: blank(at, command(call, watch=watch_alpha)); path.axis("off"); return fig
+    if not known:
+        blank(at, command(call, watch=watch_alpha))
+        path.axis("off")
+        return fig
     missing(at, [command(call | dict(alpha=a), watch=watch_alpha) for a in runs if a not in known])
     for (a, r), style in zip(known.items(), ("-", "--", ":", "-.")):
         y, (low, high) = r.metrics()[metric], interval(r.ranks, metric)
-        at.errorbar([a], [y], [[y - low], [high - y]], fmt="o", capsize=3, color=COLOURS["GenNi"]); path.plot(r.history.index, r.history["alpha"], style, color=COLOURS["GenNi"], label=f"from {a:g}")
+        at.errorbar([a], [y], [[y - low], [high - y]], fmt="o", capsize=3, color=COLOURS["GenNi"])
+        path.plot(r.history.index, r.history["alpha"], style, color=COLOURS["GenNi"], label=f"from {a:g}")
     for n, r in lines.items():
-        if r: at.axhline(r.metrics()[metric], color=COLOURS[n], ls="--", lw=1.2, label=n)
-    if any(lines.values()): at.legend(frameon=False, fontsize=8)
-    at.set(xlabel="alpha at the start", ylabel=f"test {metric}", ylim=(0, None)); path.set(xlabel="epoch", ylabel="alpha"); path.legend(frameon=False, fontsize=8)
+        if r:
+            at.axhline(r.metrics()[metric], color=COLOURS[n], ls="--", lw=1.2, label=n)
+    if any(lines.values()):
+        at.legend(frameon=False, fontsize=8)
+    at.set(xlabel="alpha at the start", ylabel=f"test {metric}", ylim=(0, None))
+    path.set(xlabel="epoch", ylabel="alpha")
+    path.legend(frameon=False, fontsize=8)
     return fig
 
 # %% ../../nbs/40_genni.ipynb #c022
-def over_time(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib figure
+def over_time(runs: dict[str, Run | None], what: dict[str, str]):  # a matplotlib figure
     "Validation NDCG@20 against seconds of training. `what` says for each what to type if it is missing."
     fig, (ax,) = panels(1, 5.5)
     for (n, r), style in zip(runs.items(), ("-", "--", "-", ":", "-.")):
-        if r: ax.plot(r.history.index * r.history.seconds.median(), r.history["valid"], style, color=COLOURS.get(n, COLOURS["GenNi"]), label=f"{n} ({r.history.seconds.median():.1f} s an epoch, {r.about['threads']} thread{'s' * (r.about['threads'] > 1)})")
-    ax.set(xlabel="seconds of training", ylabel="validation NDCG@20", ylim=(0, None)); ax.legend(frameon=False, fontsize=8, loc="lower right")
+        if r:
+            ax.plot(
+                r.history.index * r.history.seconds.median(),
+                r.history["valid"],
+                style,
+                color=COLOURS.get(n, COLOURS["GenNi"]),
+                label=(
+                    f"{n} ({r.history.seconds.median():.1f} s an epoch, {r.about['threads']}"
+                    f" thread{'s' * (r.about['threads'] > 1)})"
+                ),
+            )
+    ax.set(xlabel="seconds of training", ylabel="validation NDCG@20", ylim=(0, None))
+    ax.legend(frameon=False, fontsize=8, loc="lower right")
     missing(ax, [what[n] for n, r in runs.items() if not r])
     return fig

@@ -16,145 +16,224 @@ from ..adversary import longest
 from ..analyse import COLOURS, blank, command, head_rates, lengths_in_clusters, missing, panels
 from ..batches import user_rows
 from ..clusters import KMeans
-from ..compare import settings_tried, stored
+from ..compare import stored
 from ..data import Dataset
 from ..evaluate import interval, metric_of
 from ..models.intents import ICLREC, ICLREC_AUTHORS, iclrec, represent_all
 from ..models.s4rec import ABLATIONS, S4REC, s4rec
 from ..runs import Run, find_runs, published_dir
 from ..train import Objective
-from ..verdicts import Estimate, Verdict, all_hold, better
+from ..verdicts import Estimate, Verdict, better
 
 # %% ../../nbs/42_s4rec.ipynb #c004
-def calls(dataset:str="beauty")->dict[str, dict]: # name -> arguments of `run`
+def calls(dataset: str = "beauty") -> dict[str, dict]:  # name -> arguments of `run`
     base, icl = dict(method=s4rec, **S4REC[dataset]), dict(method=iclrec, **ICLREC[dataset])
-    return {"ICLRec": icl, "ICLRec, authors' form": icl | ICLREC_AUTHORS,
-            "S4Rec": base, "S4Rec w/o GR": base | ABLATIONS["S4Rec w/o GR"],
-            "S4Rec as printed": base | dict(normalise="none", lam=1.)}
+    return {
+        "ICLRec": icl,
+        "ICLRec, authors' form": icl | ICLREC_AUTHORS,
+        "S4Rec": base,
+        "S4Rec w/o GR": base | ABLATIONS["S4Rec w/o GR"],
+        "S4Rec as printed": base | dict(normalise="none", lam=1.0),
+    }
 
-PARTS = ("alpha", "beta1", "beta2", "lam")                                        # weights of S4Rec's terms
 
-def clusters_of_users(objective:Objective, ds:Dataset, k:int=128)->dict[str, Tensor]:
-    """How many users of each cluster have a history of each length (`"cluster.lengths"` [K,T]): S4Rec's by its prototypes, ICLRec's by its K-means; and by a new K-means with `k` clusters, the same for all (`"refit.lengths"` [k,T]); the users' kind (`"head"`, a bit each)."""
+PARTS = ("alpha", "beta1", "beta2", "lam")  # weights of S4Rec's terms
+
+
+def clusters_of_users(objective: Objective, ds: Dataset, k: int = 128) -> dict[str, Tensor]:
+    """How many users of each cluster have a history of each length (`"cluster.lengths"` [K,T]): S4Rec's by
+    its prototypes, ICLRec's by its K-means; and by a new K-means with `k` clusters, the same for all
+    (`"refit.lengths"` [k,T]); the users' kind (`"head"`, a bit each).
+    """
     z = represent_all(objective, user_rows(ds, max_len=objective.encoder.max_len), objective.intent)
     users = user_rows(ds, max_len=objective.encoder.max_len).user
-    if hasattr(objective, "kmeans"): mu, own = objective.kmeans.intents(), objective.kmeans.assign(z)
-    else: mu, own, _, _ = objective.assign(objective.unit(z))
+    if hasattr(objective, "kmeans"):
+        mu, own = objective.kmeans.intents(), objective.kmeans.assign(z)
+    else:
+        mu, own, _, _ = objective.assign(objective.unit(z))
     n = ds.lengths[users]
     refit = KMeans(k, z.shape[1]).fit(z).assign(z)
-    return {"cluster.lengths": lengths_in_clusters(own, n, len(mu)).short(), "refit.lengths": lengths_in_clusters(refit, n, k).short(), "head": torch.from_numpy(np.packbits(longest(ds.lengths).numpy()))}
+    return {
+        "cluster.lengths": lengths_in_clusters(own, n, len(mu)).short(),
+        "refit.lengths": lengths_in_clusters(refit, n, k).short(),
+        "head": torch.from_numpy(np.packbits(longest(ds.lengths).numpy())),
+    }
 
 
-def what_pushes(objective:Objective, ds:Dataset, batch_size:int=512)->dict[str, Tensor]:
-    """For the views of a batch of S4Rec's, as its contrast compares them: the mean exponent of the partner, of the nearest other view and of the nearest other intent (Eq. 14), and the decimal logarithm of the intents' share in the denominator (`"push"` [4])."""
+def what_pushes(objective: Objective, ds: Dataset, batch_size: int = 512) -> dict[str, Tensor]:
+    """For the views of a batch of S4Rec's, as its contrast compares them: the mean exponent of the partner,
+    of the nearest other view and of the nearest other intent (Eq. 14), and the decimal logarithm of the
+    intents' share in the denominator (`"push"` [4]).
+    """
     rows, g = user_rows(ds, max_len=objective.encoder.max_len), torch.Generator().manual_seed(0)
     with torch.no_grad():
         batch = objective.prepare(rows.batch(torch.randperm(len(rows), generator=g)[:batch_size]), g)
         mu, own, _, _ = objective.assign(objective.unit(objective.encode(batch)[1]))
-        a, b = objective.encode_views(batch) if objective.normalise == "intents" else map(objective.unit, objective.encode_views(batch))
-        z = torch.cat([a, b]).double(); B, n = len(a), torch.arange(len(a) * 2)
-        score, intent = (z @ z.T / objective.tau).fill_diagonal_(-torch.inf), (z @ mu.double().T / objective.tau).scatter(1, own.repeat(2)[:, None], -torch.inf)
+        a, b = (
+            objective.encode_views(batch)
+            if objective.normalise == "intents"
+            else map(objective.unit, objective.encode_views(batch))
+        )
+        z = torch.cat([a, b]).double()
+        B, n = len(a), torch.arange(len(a) * 2)
+        score, intent = (
+            (z @ z.T / objective.tau).fill_diagonal_(-torch.inf),
+            (z @ mu.double().T / objective.tau).scatter(1, own.repeat(2)[:, None], -torch.inf),
+        )
         partner = score[n, (n + B) % (2 * B)]
         others = score.index_put((n, (n + B) % (2 * B)), torch.tensor(-torch.inf).double())
         share = torch.logsumexp(intent, 1) - torch.logsumexp(torch.cat([score, intent], 1), 1)
-    return {"push": torch.stack([partner.mean(), others.amax(1).mean(), intent.amax(1).mean(), torch.logsumexp(share, 0).sub(np.log(2 * B)) / np.log(10)]).float()}
+    return {
+        "push": (
+            torch.stack(
+                [
+                    partner.mean(),
+                    others.amax(1).mean(),
+                    intent.amax(1).mean(),
+                    torch.logsumexp(share, 0).sub(np.log(2 * B)) / np.log(10),
+                ]
+            ).float()
+        )
+    }
 
 # %% ../../nbs/42_s4rec.ipynb #c007
 SCALED = {"intents": "views not scaled", "all": "views scaled too", "scores": "scores scaled alone"}
-def left_of(settings:dict)->str: # such as "w/o CSD"
+
+
+def left_of(settings: dict) -> str:  # such as "w/o CSD"
     "What of S4Rec is left where terms have no weight."
-    if not any(settings[p] for p in PARTS): return "SR only"
-    if not settings["beta1"] and not settings["beta2"]: return "w/o CSD"
-    if not settings["beta2"]: return "w/o distillation"
+    if not any(settings[p] for p in PARTS):
+        return "SR only"
+    if not settings["beta1"] and not settings["beta2"]:
+        return "w/o CSD"
+    if not settings["beta2"]:
+        return "w/o distillation"
     return "S4Rec" if settings["intents"] == "online" else "with K-means"
 
-def name_of(run:Run)->str: # such as "λ 1, S4Rec as printed"
+
+def name_of(run: Run) -> str:  # such as "λ 1, S4Rec as printed"
     "The adversary's weight, what is left of the method, and where else a run departs from Beauty's preset."
     s, preset, departs = run.settings, S4REC["beauty"], []
-    if s["normalise"] not in (preset["normalise"], "none"): departs.append(SCALED[s["normalise"]])
-    if s["layers"] != preset["layers"]: departs.append(f"{s['layers']} layers")
-    if s["tau2"] != 1.: departs.append(f"tau2 {s['tau2']:g}")
+    if s["normalise"] not in (preset["normalise"], "none"):
+        departs.append(SCALED[s["normalise"]])
+    if s["layers"] != preset["layers"]:
+        departs.append(f"{s['layers']} layers")
+    if s["tau2"] != 1.0:
+        departs.append(f"tau2 {s['tau2']:g}")
     printed = " as printed" * (s["normalise"] == "none")
     return ", ".join([f"λ {s['lam']:g}", left_of(s) + printed, *departs])
 
+
 def clusters_stored(
-    kind:str="cluster", # 'cluster', a model's own, or 'refit', a new K-means of 128
-    folder=None,        # default: the published runs
-)->dict[str, Tensor]:   # name -> [K,T]
+    kind: str = "cluster",  # 'cluster', a model's own, or 'refit', a new K-means of 128
+    folder=None,  # default: the published runs
+) -> dict[str, Tensor]:  # name -> [K,T]
     "The clusters of all stored S4Rec settings on Beauty, by lambda, and of ICLRec in both forms."
-    has = lambda r: f"{kind}.lengths" in r.tensors
+
+    def has(r):
+        return f"{kind}.lengths" in r.tensors
+
     runs = [r for r in find_runs(folder or published_dir(), dataset="beauty", method="s4rec") if has(r)]
-    def order(r): # of one name the last counts: the first seed, under the protocol, the latest
+
+    def order(r):  # of one name the last counts: the first seed, under the protocol, the latest
         conform = not r.about["protocol"].get("spare_held_out")
         return r.settings["lam"], name_of(r), -r.about["seed"], conform, r.about["finished"]
+
     found = {name_of(r): r for r in sorted(runs, key=order)}
     for n, call in calls().items():
-        if n.startswith("ICLRec"): found |= {n: r for r in stored(call, folder=folder, repeated=True)[::-1] if has(r)}
+        if n.startswith("ICLRec"):
+            for r in stored(call, folder=folder, repeated=True)[::-1]:
+                if has(r):
+                    found[n] = r
     return {n: r.tensors[f"{kind}.lengths"] for n, r in found.items()}
 
+
 def head_boxes(
-    own:dict[str, Tensor],    # name -> [K,T]
-    common:dict[str, Tensor], # the same names
-    share:float=.2,
-):                            # a matplotlib figure
+    own: dict[str, Tensor],  # name -> [K,T]
+    common: dict[str, Tensor],  # the same names
+    share: float = 0.2,
+):  # a matplotlib figure
     """Box plots of the head rates of clusters, each model's own and those of a common K-means.
 
     The dashed line is where all would be if clusters had nothing to do with length."""
-    fig, axes = panels(2, 5.2, 1.2 + .27 * max(len(own), 2), sharey=True)
+    fig, axes = panels(2, 5.2, 1.2 + 0.27 * max(len(own), 2), sharey=True)
     if not own:
         blank(axes[0], "; ".join(map(command, calls().values())) + ", then attach(..., clusters_of_users)")
         axes[1].axis("off")
         return fig
     for ax, sets, title in zip(axes, (own, common), ("own clusters", "a common K-means of 128")):
         rates = [head_rates(sets[n], share).numpy() for n in own]
-        box = ax.boxplot(rates, orientation="horizontal", patch_artist=True, widths=.6,
-                         flierprops=dict(ms=2, alpha=.4), medianprops=dict(color="k"))
+        box = ax.boxplot(
+            rates,
+            orientation="horizontal",
+            patch_artist=True,
+            widths=0.6,
+            flierprops=dict(ms=2, alpha=0.4),
+            medianprops=dict(color="k"),
+        )
         for patch, n in zip(box["boxes"], own):
             colour = COLOURS["ICLRec" if n.startswith("ICLRec") else "S4Rec"]
-            patch.set(facecolor="0.9" if "dealt" in n else colour, alpha=.7)
+            patch.set(facecolor="0.9" if "dealt" in n else colour, alpha=0.7)
         ax.axvline(share, ls="--", color="0.4", lw=1)
-        ax.set(title=title, xlabel="head rate of a cluster", xlim=(-.02, 1.03))
+        ax.set(title=title, xlabel="head rate of a cluster", xlim=(-0.02, 1.03))
     names = [f"{n}, {len(head_rates(c))} clusters" for n, c in own.items()]
     axes[0].set_yticks(range(1, len(own) + 1), names, fontsize=7)
     axes[0].invert_yaxis()
     return fig
 
 # %% ../../nbs/42_s4rec.ipynb #c011
-def rates_and_sizes(counts:Tensor)->tuple[np.ndarray, np.ndarray]: # [K,T] -> [C], [C] of the clusters that have users
+# [K,T] -> [C], [C] of the clusters that have users
+def rates_and_sizes(counts: Tensor) -> tuple[np.ndarray, np.ndarray]:
     "The head rate and the number of users of each cluster."
     size = counts.sum(1)
     return head_rates(counts).numpy(), size[size > 0].double().numpy()
 
-def box_height(rates:np.ndarray, size:np.ndarray)->float:
+
+def box_height(rates: np.ndarray, size: np.ndarray) -> float:
     "The distance between the quartiles of the head rates, each cluster counted once."
     return float(np.subtract(*np.percentile(rates, (75, 25))))
-def distance(rates:np.ndarray, size:np.ndarray)->float:
-    "The root mean square distance of the head rates from 0.2, each cluster counted once."
-    return float(np.sqrt(np.mean((rates - .2) ** 2)))
-def distance_by_users(rates:np.ndarray, size:np.ndarray)->float:
-    "The same, each user counted once, with the rate of their cluster."
-    return float(np.sqrt(np.average((rates - .2) ** 2, weights=size)))
-MEASURES = {"height of the box": box_height, "distance from 0.2": distance,
-            "distance from 0.2, by users": distance_by_users}
 
-def lower_by(a:Tensor, b:Tensor, measure=box_height, resamples:int=4000, seed:int=0)->Estimate: # [K,T] each
+
+def distance(rates: np.ndarray, size: np.ndarray) -> float:
+    "The root mean square distance of the head rates from 0.2, each cluster counted once."
+    return float(np.sqrt(np.mean((rates - 0.2) ** 2)))
+
+
+def distance_by_users(rates: np.ndarray, size: np.ndarray) -> float:
+    "The same, each user counted once, with the rate of their cluster."
+    return float(np.sqrt(np.average((rates - 0.2) ** 2, weights=size)))
+
+
+MEASURES = {
+    "height of the box": box_height,
+    "distance from 0.2": distance,
+    "distance from 0.2, by users": distance_by_users,
+}
+
+
+def lower_by(
+    a: Tensor, b: Tensor, measure=box_height, resamples: int = 4000, seed: int = 0
+) -> Estimate:  # [K,T] each
     "How far a's measure is below b's; the interval is over clusters, drawn once more of each."
     rng, pairs = np.random.default_rng(seed), [rates_and_sizes(c) for c in (a, b)]
+
     def again(rates, size):
         i = rng.integers(len(rates), size=len(rates))
         return measure(rates[i], size[i])
+
     drawn = [again(*pairs[1]) - again(*pairs[0]) for _ in range(resamples)]
     value, (low, high) = measure(*pairs[1]) - measure(*pairs[0]), np.percentile(drawn, (2.5, 97.5))
     over = f"{len(pairs[0][0])} and {len(pairs[1][0])} clusters"
     return Estimate(value, min(low, value), max(high, value), over, percent=False)
 
 # %% ../../nbs/42_s4rec.ipynb #c015
-def head_of(runs:dict[str, Run|None])->Tensor|None: # [U] bool
+def head_of(runs: dict[str, Run | None]) -> Tensor | None:  # [U] bool
     "Who is head, from the first run that keeps it."
     r = next((r for r in runs.values() if r and "head" in r.tensors), None)
     return r and torch.from_numpy(np.unpackbits(r.tensors["head"].numpy(), count=len(r.ranks))).bool()
 
-def head_and_tail(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib figure
+
+def head_and_tail(runs: dict[str, Run | None], what: dict[str, str]):  # a matplotlib figure
     "HR@5 and NDCG@5 of head and tail users, with 95% intervals over the users of each kind."
     fig, axes = panels(2, 4.8)
     known, head = {n: r for n, r in runs.items() if r}, head_of(runs)
@@ -162,26 +241,39 @@ def head_and_tail(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib
         blank(axes[0], "; ".join(what.values()) + ", then attach(..., clusters_of_users)")
         axes[1].axis("off")
         return fig
-    other = {"ICLRec, authors' form": "ICLRec", "S4Rec as printed": "S4Rec"}     # hatched, in the colour of these
+    # hatched, in the colour of these
+    other = {"ICLRec, authors' form": "ICLRec", "S4Rec as printed": "S4Rec"}
     for ax, metric in zip(axes, ("HR@5", "NDCG@5")):
         for i, (n, r) in enumerate(known.items()):
             users = [r.ranks[w] for w in (head, ~head)]
             mean = np.array([metric_of(metric)(u).mean().item() for u in users])
             ends = np.array([interval(u, metric) for u in users]).T
-            x = np.arange(2) + .8 * (i - (len(known) - 1) / 2) / len(known)
-            ax.bar(x, mean, .75 / len(known), yerr=abs(ends - mean), error_kw=dict(lw=.8), label=n, alpha=.8,
-                   edgecolor="0.3", linewidth=.4, color=COLOURS.get(other.get(n, n), "0.6"), hatch="///" if n in other else "")
+            x = np.arange(2) + 0.8 * (i - (len(known) - 1) / 2) / len(known)
+            ax.bar(
+                x,
+                mean,
+                0.75 / len(known),
+                yerr=abs(ends - mean),
+                error_kw=dict(lw=0.8),
+                label=n,
+                alpha=0.8,
+                edgecolor="0.3",
+                linewidth=0.4,
+                color=COLOURS.get(other.get(n, n), "0.6"),
+                hatch="///" if n in other else "",
+            )
         ax.set(xticks=[0, 1], xticklabels=["head", "tail"], ylabel=f"test {metric}")
     axes[0].legend(frameon=False, fontsize=7)
     missing(axes[0], [what[n] for n in runs if n not in known])
     return fig
 
+
 def gain_of(
-    a:list[Run],
-    b:list[Run],
-    head:Tensor,          # [U] bool
-    metric:str="NDCG@5",
-    **kw,                 # as for `objections`
-)->dict[str, Verdict]:
+    a: list[Run],
+    b: list[Run],
+    head: Tensor,  # [U] bool
+    metric: str = "NDCG@5",
+    **kw,  # as for `objections`
+) -> dict[str, Verdict]:
     "The verdicts on: a is better than b for head users, for tail users."
     return {g: better(a, b, metric, where=w, **kw) for g, w in (("head", head), ("tail", ~head))}

@@ -8,40 +8,64 @@ __all__ = ['calls', 'item_pools', 'left_out']
 # %% ../../nbs/43_sparseennet.ipynb #c002
 import textwrap
 
-from ..analyse import COLOURS, blank, command, panels
-from ..compare import stored
+from ..analyse import COLOURS, blank, panels
 from ..evaluate import interval
 from ..models.intents import ICLREC, iclrec
 from ..models.sparseennet import SPARSEENNET, WITHOUT, sparseennet
 from ..runs import Run
 
 # %% ../../nbs/43_sparseennet.ipynb #c004
-def calls(dataset:str="beauty")->dict[str, dict]: # name -> arguments of `run`
+def calls(dataset: str = "beauty") -> dict[str, dict]:  # name -> arguments of `run`
     base = dict(method=sparseennet, **SPARSEENNET[dataset])
-    return {"ICLRec": dict(method=iclrec, **ICLREC[dataset]), "SparseEnNet": base, **{n: base | kw for n, kw in WITHOUT.items()}}
+    return {
+        "ICLRec": dict(method=iclrec, **ICLREC[dataset]),
+        "SparseEnNet": base,
+        **{n: base | kw for n, kw in WITHOUT.items()},
+    }
 
 # %% ../../nbs/43_sparseennet.ipynb #c007
-def item_pools(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib figure
+def item_pools(runs: dict[str, Run | None], what: dict[str, str]):  # a matplotlib figure
     "UMAP of cold and of frequent items, two panels for each system."
     fig, axes = panels(2 * len(runs), 3)
     for i, (n, r) in enumerate(runs.items()):
         for j, pool in enumerate(("cold", "frequent")):
             ax = axes[i + j * len(runs)]
-            if not r or f"{pool}.xy" not in r.tensors: blank(ax, what[n] + ", then attach(..., item_maps)"); continue
+            if not r or f"{pool}.xy" not in r.tensors:
+                blank(ax, what[n] + ", then attach(..., item_maps)")
+                continue
             xy, (distance, variance) = r.tensors[f"{pool}.xy"].float(), r.tensors["condensation"][j].tolist()
-            ax.scatter(*xy.T, s=2, color=COLOURS.get(n, "0.5"), alpha=.5, linewidths=0)
-            ax.set(title=f"{n}: {len(xy):,} {pool} items", xticks=[], yticks=[], xlabel=f"relative distance {distance:.2f}, variance {variance:.2f}")
+            ax.scatter(*xy.T, s=2, color=COLOURS.get(n, "0.5"), alpha=0.5, linewidths=0)
+            ax.set(
+                title=f"{n}: {len(xy):,} {pool} items",
+                xticks=[],
+                yticks=[],
+                xlabel=f"relative distance {distance:.2f}, variance {variance:.2f}",
+            )
     return fig
 
 # %% ../../nbs/43_sparseennet.ipynb #c012
-def left_out(runs:dict[str, Run|None], what:dict[str, str]): # a matplotlib figure
+def left_out(runs: dict[str, Run | None], what: dict[str, str]):  # a matplotlib figure
     "HR@5 and NDCG@5 with all operators and without one, with 95% intervals over users."
     fig, axes = panels(2)
     for ax, metric in zip(axes, ("HR@5", "NDCG@5")):
         for i, (n, r) in enumerate(runs.items()):
             if r:
                 y, (low, high) = r.metrics()[metric], interval(r.ranks, metric)
-                ax.bar(i, y, color=COLOURS["SparseEnNet"], alpha=1 if n == "SparseEnNet" else .5); ax.errorbar(i, y, [[y - low], [high - y]], fmt="none", ecolor="0.3", capsize=3)
-            else: ax.text(i, .02, "\n".join(textwrap.wrap("not stored yet: " + what[n], 30)), transform=ax.get_xaxis_transform(), rotation=90, ha="center", va="bottom", fontsize=6, family="monospace", color="0.4")
-        ax.set(xticks=range(len(runs)), ylabel=f"test {metric}", ylim=(0, None)); ax.set_xticklabels([n.replace("SparseEnNet", "all four") for n in runs], rotation=30, ha="right")
+                ax.bar(i, y, color=COLOURS["SparseEnNet"], alpha=1 if n == "SparseEnNet" else 0.5)
+                ax.errorbar(i, y, [[y - low], [high - y]], fmt="none", ecolor="0.3", capsize=3)
+            else:
+                ax.text(
+                    i,
+                    0.02,
+                    "\n".join(textwrap.wrap("not stored yet: " + what[n], 30)),
+                    transform=ax.get_xaxis_transform(),
+                    rotation=90,
+                    ha="center",
+                    va="bottom",
+                    fontsize=6,
+                    family="monospace",
+                    color="0.4",
+                )
+        ax.set(xticks=range(len(runs)), ylabel=f"test {metric}", ylim=(0, None))
+        ax.set_xticklabels([n.replace("SparseEnNet", "all four") for n in runs], rotation=30, ha="right")
     return fig
