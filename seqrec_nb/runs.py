@@ -988,7 +988,8 @@ def _call(about: dict) -> str:  # what to type to make the run once more
         return f"partial({name}, {given}"
 
     dataset = repr(about["dataset"]) if about["dataset"] in registry() else "ds"  # one of your own
-    return f"run({', '.join([about['method'].split(':')[1], dataset, *(f'{k}={show(k, v)}' for k, v in given.items()), 'again=True'])})"
+    said = [f"{k}={show(k, v)}" for k, v in given.items()]
+    return f"run({', '.join([about['method'].split(':')[1], dataset, *said, 'again=True'])})"
 
 
 def _fingerprint(ds) -> str:  # of the content, so that two datasets of one name are two
@@ -1172,7 +1173,9 @@ def device_name(device="cpu") -> str:
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
-        model = next(l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name"))
+        model = next(
+            line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         model = platform.processor() or platform.machine()
     return f"{model}, {torch.get_num_threads()} threads"

@@ -414,9 +414,8 @@ def files(made, folder):
     ]
 
 
-def test_no_damage_is_read_as_something_else(
-    made, tmp_path, rounds=int(os.environ.get("SEQREC_DAMAGES", 60))
-):
+def test_no_damage_is_read_as_something_else(made, tmp_path):
+    rounds = int(os.environ.get("SEQREC_DAMAGES", 60))
     seed = random.randrange(10**6)
     rng = random.Random(seed)
     same, kinds = files(made, tmp_path)

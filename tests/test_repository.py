@@ -11,6 +11,7 @@ from pathlib import Path
 
 import make_readme
 import pytest
+import style
 from nbdev.doclinks import nbglob
 
 ROOT = Path(__file__).parent.parent
@@ -73,6 +74,11 @@ def test_export_and_clean_change_nothing(tmp_path):
         + ", ".join(changed)
         + ". Run it; a module that it leaves behind has no notebook any more: delete it."
     )
+
+
+def test_style():
+    said = style.wrong()
+    assert not said, f"{said}run `python tools/style.py --write`"
 
 
 def test_readme_is_the_index():

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from ..batches import Batch, Layout, layout_for, prefix_rows, register
 from ..data import Dataset
-from ..encoders import Transformer
 from ..losses import cloze, cross_entropy
 from .sasrec import TransformerConfig
 from ..settings import Method, setting
