@@ -179,6 +179,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                 'seqrec_nb.data.Dataset.__repr__': ('data.html#dataset.__repr__', 'seqrec_nb/data.py'),
                                 'seqrec_nb.data.Dataset._find': ('data.html#dataset._find', 'seqrec_nb/data.py'),
                                 'seqrec_nb.data.Dataset.device': ('data.html#dataset.device', 'seqrec_nb/data.py'),
+                                'seqrec_nb.data.Dataset.from_lists': ('data.html#dataset.from_lists', 'seqrec_nb/data.py'),
                                 'seqrec_nb.data.Dataset.index': ('data.html#dataset.index', 'seqrec_nb/data.py'),
                                 'seqrec_nb.data.Dataset.lengths': ('data.html#dataset.lengths', 'seqrec_nb/data.py'),
                                 'seqrec_nb.data.Dataset.n_items': ('data.html#dataset.n_items', 'seqrec_nb/data.py'),

@@ -109,6 +109,28 @@ class Dataset:
     def __iter__(self):
         return (self[u] for u in range(len(self)))
 
+    @classmethod
+    def from_lists(
+        cls,
+        histories,  # lists of item ids, oldest first; or a dictionary, user -> list
+        k_core: int = 3,
+        **kw,  # further arguments of `from_frame`
+    ) -> "Dataset":
+        """A dataset of histories that are lists. Users without a name are numbered from 0. Raises `DataError`
+        for a history that is no list, and as `from_frame` does.
+        """
+        named = histories if isinstance(histories, dict) else dict(enumerate(histories))
+        for user, items in named.items():
+            if isinstance(items, (str, bytes)) or not hasattr(items, "__iter__"):
+                kind = type(items).__name__
+                raise DataError(f"the history of {user!r} is a {kind}: a list of item ids, oldest first")
+        rows = [
+            (user, item, place)
+            for user, items in named.items()
+            for place, item in enumerate(items.tolist() if hasattr(items, "tolist") else items)
+        ]
+        return from_frame(pd.DataFrame(rows, columns=["user", "item", "time"]), k_core=k_core, **kw)
+
     def to(self, device) -> "Dataset":
         "The same dataset with its arrays on `device`."
         return replace(
