@@ -16,6 +16,7 @@ import types
 import typing
 from dataclasses import dataclass, field, fields
 
+import numpy as np
 import pandas as pd
 
 from .train import Objective
@@ -84,6 +85,7 @@ def inside(value, m: dict) -> bool:  # a number, a field's metadata
 
 def checked(f, value):  # the value as it is kept
     "The value of a field. Raises `ValueError` for one that it does not take."
+    value = value.item() if isinstance(value, np.generic) else value  # NumPy's numbers are numbers
     m, kinds = f.metadata, kinds_of(f.type)
     good = any(is_kind(value, k) for k in kinds) and (not m["choices"] or value in m["choices"])
     if good and isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -38,7 +38,7 @@ class TransformerConfig(Config):
 
     max_len: int = setting(50, "most recent items that are read", "L", least=1)
     dim: int = setting(64, "width of embeddings and hidden states", "D", least=1)
-    layers: int = setting(2, "blocks of attention", least=1)
+    layers: int = setting(2, "blocks of attention", least=0)
     heads: int = setting(2, "heads of attention", least=1)
     dropout: float = setting(0.5, "share of values set to 0 in training", least=0, below=1)
 
