@@ -103,8 +103,10 @@ def item_geometry(objective: Objective, ds: Dataset) -> dict[str, Tensor]:
     }
 
 
-# [N,D] -> mean distance of two different vectors, sum of the variances of their coordinates
-def extent(x: Tensor) -> tuple[float, float]:
+def extent(
+    x: Tensor,
+    # [N,D] -> mean distance of two different vectors, sum of the variances of their coordinates
+) -> tuple[float, float]:
     "How far a set of vectors reaches. Raises `ValueError` for fewer than two."
     if len(x) < 2:
         raise ValueError(f"{len(x)} vectors: a distance is of pairs")
@@ -114,10 +116,9 @@ def extent(x: Tensor) -> tuple[float, float]:
     return (total / (len(x) * (len(x) - 1))).item(), x.var(0, correction=0).sum().item()
 
 # %% ../nbs/13_analyse.ipynb #c016
-# item numbers
 def pools(
     ds: Dataset, cold: int = 10, frequent: int = 30, most: int = 2000, seed: int = 0
-) -> dict[str, Tensor]:
+) -> dict[str, Tensor]:  # item numbers
     """At most `most` items, drawn at random, that occur at most `cold` times, and as many that occur
     `frequent` times or more; all interactions count.
     """
@@ -177,16 +178,24 @@ def item_maps(objective: Objective, ds: Dataset) -> dict[str, Tensor]:
     }
 
 # %% ../nbs/13_analyse.ipynb #c020
-# [U], [U] -> [K,longest+1] users of each length; the last column: so many items or more
-def lengths_in_clusters(cluster: Tensor, length: Tensor, clusters: int, longest: int = 60) -> Tensor:
+def lengths_in_clusters(
+    cluster: Tensor,
+    length: Tensor,
+    clusters: int,
+    longest: int = 60,
+    # [U], [U] -> [K,longest+1] users of each length; the last column: so many items or more
+) -> Tensor:
     "How many users of each cluster have a history of each length."
     return torch.zeros(clusters, longest + 1, dtype=torch.long).index_put_(
         (cluster, length.clamp_max(longest)), torch.ones((), dtype=torch.long), accumulate=True
     )
 
 
-# [K,T] as of `lengths_in_clusters` -> [clusters that have users]
-def head_rates(counts: Tensor, share: float = 0.2) -> Tensor:
+def head_rates(
+    counts: Tensor,
+    share: float = 0.2,
+    # [K,T] as of `lengths_in_clusters` -> [clusters that have users]
+) -> Tensor:
     """The share of head users in each cluster; head are the `share` of all users with the longest histories,
     of those at the limit as large a part of each cluster as it takes (who of them is head is chance). Raises
     `ValueError` for a share that is none, and where the limit lies beyond the longest length that was

@@ -204,8 +204,10 @@ def subsequence(
     return compact(items, window(length, draw(starts(length, m, True), generator), m, items.shape[1]))
 
 # %% ../nbs/04_augment.ipynb #c026
-# items, the user of each, and for each user where theirs begin
-def _training(ds: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _training(
+    ds: Dataset,
+    # items, the user of each, and for each user where theirs begin
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     n = (ds.lengths - 3).clamp_min(0).cpu().numpy()
     user = np.repeat(np.arange(len(ds)), n)
     begin = n.cumsum() - n

@@ -220,8 +220,11 @@ class KMeans(nn.Module):
         self._need_fit()
         return F.normalize(self.centroids) if self.normalise else self.centroids.clone()
 
-    # [B,D] -> [B] clusters, [B,D] their intents; no gradient
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self,
+        x: Tensor,
+        # [B,D] -> [B] clusters, [B,D] their intents; no gradient
+    ) -> tuple[Tensor, Tensor]:
         i = self.assign(x)
         return i, self.intents()[i]
 
@@ -329,8 +332,12 @@ class IntentEncoder(nn.Module):
             self.norm["position"](h) @ self.norm["prototype"](self.prototypes).T / h.shape[-1] ** 0.5
         ).softmax(-1)
 
-    # [M,D] -> [B,L], rows sum to 1, 0 where there is no real position
-    def importance(self, h: Tensor, layout: Layout) -> Tensor:
+    def importance(
+        self,
+        h: Tensor,
+        layout: Layout,
+        # [M,D] -> [B,L], rows sum to 1, 0 where there is no real position
+    ) -> Tensor:
         "p(i): how much a position matters."
         key = self.norm["key"](h + self.slots[layout.kept % layout.width + len(self.slots) - layout.width])
         key = key + F.relu(self.key(key))

@@ -78,8 +78,10 @@ def smaller(call: dict) -> dict:  # arguments of `run`
     return call | {k: v for k, v in SMALLER.items() if fits(k, v)} | start
 
 
-# name -> (arguments of `run`, the model's name in `reported`)
-def baselines(dataset: str) -> dict[str, tuple[dict, str | None]]:
+def baselines(
+    dataset: str,
+    # name -> (arguments of `run`, the model's name in `reported`)
+) -> dict[str, tuple[dict, str | None]]:
     """The systems of this part, each with its published settings for a dataset; for the built-in one
     Beauty's, made `smaller`. `make` runs them, on any dataset; all but S3-Rec's, whose `start` is a call
     itself, can go to `run`.

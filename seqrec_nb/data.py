@@ -504,8 +504,8 @@ class DamagedFile(ValueError):
 
 
 def content_digest(
-    tensors: dict[str, Tensor],
-    text: str,  # on the CPU
+    tensors: dict[str, Tensor],  # on the CPU
+    text: str,
 ) -> str:  # sha256, 64 hexadecimal digits
     "A digest of tensors (their names, types, shapes and numbers) and of a text."
     digest = hashlib.sha256()
@@ -873,7 +873,9 @@ def fetch(
         ) from e
 
 # %% ../nbs/01_data.ipynb #c035
-def load(name: str = "builtin") -> Dataset:  # a name of `registry()`
+def load(
+    name: str = "builtin",  # a name of `registry()`
+) -> Dataset:
     """A named dataset; `builtin` needs no download. Raises `DataError` for an unknown name, and as `fetch`
     and `read_sequences` do.
     """

@@ -32,8 +32,8 @@ def check_dropout(**given):  # name -> share
 
 def dropout(
     x: Tensor,
-    p: float,
-    training: bool = True,  # share of elements set to 0, in steps of 1/65536 on the CPU
+    p: float,  # share of elements set to 0, in steps of 1/65536 on the CPU
+    training: bool = True,
 ) -> Tensor:  # `x` with a random share p set to 0 and the rest scaled by 1/(1-p)
     """Inverted dropout. On the CPU from 16-bit draws, several times faster than `F.dropout`; elsewhere, and
     under `vmap`, `F.dropout` itself. Raises `ValueError` for a p that leaves nothing or is no share.
@@ -55,9 +55,8 @@ def dropout(
 # %% ../nbs/03_encoders.ipynb #c010
 def attention_mask(
     real: Tensor,  # [P,W] which cells may be looked at
-    segment: (
-        Tensor | None
-    ) = None,  # [P,W] cells with the same number belong together; None: all cells of a row do
+    # [P,W] cells with the same number belong together; None: all cells of a row do
+    segment: Tensor | None = None,
     causal: bool = True,  # only backwards
     dtype=torch.float32,
 ) -> Tensor:  # [P,1,W,W], to be added to the scores: 0, -10000, or -30000 between rows
@@ -103,15 +102,25 @@ class Block(nn.Module):
         weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5 + mask).softmax(-1)  # [P,heads,W,W]
         return (dropout(weights, self.p_attention, self.training) @ v).transpose(1, 2).flatten(2)
 
-    # each position with what it takes from the others
-    def mix(self, x: Tensor, mask: Tensor, at: Tensor | None = None) -> Tensor:
+    def mix(
+        self,
+        x: Tensor,
+        mask: Tensor,
+        at: Tensor | None = None,
+        # each position with what it takes from the others
+    ) -> Tensor:
         # all may be looked at, only these go on
         pick = (lambda t: t) if at is None else (lambda t: t.flatten(0, 1)[at])
         a = self.norm1(pick(x) + dropout(self.out(pick(self.attend(x, mask))), self.p, self.training))
         return a if self.filter is None else self.alpha * pick(self.filter(x)) + (1 - self.alpha) * a
 
-    # [P,W,D], or [A,D] of the cells `at` alone
-    def forward(self, x: Tensor, mask: Tensor, at: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor,
+        at: Tensor | None = None,
+        # [P,W,D], or [A,D] of the cells `at` alone
+    ) -> Tensor:
         a = self.mix(x, mask, at)
         return self.norm2(a + dropout(self.down(F.gelu(self.up(a))), self.p, self.training))
 
@@ -233,8 +242,13 @@ class Transformer(nn.Module):
             return layout.take(self.run(x, real, layout.segment, causal))
         return self.run(x, real, layout.segment, causal, at if layout.cell is None else layout.cell[at])
 
-    # as `forward`, every slot computed and the layout's taken out
-    def _whole_rows(self, items: Tensor, layout: Layout | None, causal: bool) -> Tensor:
+    def _whole_rows(
+        self,
+        items: Tensor,
+        layout: Layout | None,
+        causal: bool,
+        # as `forward`, every slot computed and the layout's taken out
+    ) -> Tensor:
         B, W = items.shape[:2]
         if layout is None:
             real = items > 0
@@ -298,8 +312,12 @@ class GRU(nn.Module):
             raise ValueError("a GRU reads one row, forwards: it takes neither packed rows nor causal=False")
         return self.dense(self.gru(x)[0])
 
-    # [B,L] or [B,L,D] -> [M,H], the GRU's state at the layout's positions
-    def states(self, items: Tensor, layout: Layout) -> Tensor:
+    def states(
+        self,
+        items: Tensor,
+        layout: Layout,
+        # [B,L] or [B,L,D] -> [M,H], the GRU's state at the layout's positions
+    ) -> Tensor:
         if layout.cell is None:
             return self.gru(self.embed(items))[0].flatten(0, 1)
         if not len(layout.kept):
@@ -449,8 +467,14 @@ class LRU(nn.Module):
             dropout(items if items.is_floating_point() else self.items(items), self.p, self.training)
         )
 
-    # as `Transformer`: [P,W,D] -> [P,W,D]
-    def run(self, x: Tensor, real: Tensor, segment: Tensor | None = None, causal: bool = True) -> Tensor:
+    def run(
+        self,
+        x: Tensor,
+        real: Tensor,
+        segment: Tensor | None = None,
+        causal: bool = True,
+        # as `Transformer`: [P,W,D] -> [P,W,D]
+    ) -> Tensor:
         "The blocks, one after the other. Raises `ValueError` for `causal=False`."
         if not causal:
             raise ValueError("a recurrence reads forwards: it does not take causal=False")
@@ -582,9 +606,9 @@ class ItemGraph(nn.Module):
 
 
 def propagate(
-    x: Tensor,
+    x: Tensor,  # [n,D] item embeddings
     graph: ItemGraph,
-    steps: int = 2,  # [n,D] item embeddings
+    steps: int = 2,
 ) -> Tensor:  # [steps+1,n,D], `x` itself first; their sum over the first axis is the new table
     "Embeddings after 0, 1, 2, ... steps over the graph."
     levels = [x]
@@ -714,8 +738,8 @@ def reward(
 
 # %% ../nbs/03_encoders.ipynb #c096
 def from_s3rec(
-    weights: dict,
-    heads: int = 2,  # parameter name -> array or tensor, as those repositories save them
+    weights: dict,  # parameter name -> array or tensor, as those repositories save them
+    heads: int = 2,
 ) -> Transformer:  # in eval mode
     """A `Transformer` with the weights of an S3-Rec family model. Raises `KeyError` naming the first
     parameter that is missing.

@@ -25,9 +25,8 @@ def rank_of_target(
     scores: Tensor,  # [B,V]; overwritten
     target: Tensor,  # [B] column of the true next item
     seen: Tensor,  # [B,S] columns that the user had; 0 fills up
-    seen_score: float | None = float(
-        "-inf"
-    ),  # what seen items score; the S3-Rec family writes 0; None: as they do
+    # what seen items score; the S3-Rec family writes 0; None: as they do
+    seen_score: float | None = -torch.inf,
     # [B] or one number: where among items of equal score the target stands, from 0, first, to 1, last
     ties: float | Tensor = 0.5,
     first: int = 1,  # first column that competes; 0 lets padding compete
@@ -192,8 +191,10 @@ def evaluate(model, rows: Rows, ks: tuple = (5, 10, 20), **kw) -> dict[str, floa
 
 
 def validation(
-    rows: Rows, metric: str = "NDCG@20", **kw
-):  # objective -> figure, for `train`; `kw` as for `ranks`
+    rows: Rows,
+    metric: str = "NDCG@20",
+    **kw,  # as for `ranks`
+):  # objective -> figure, for `train`
     """The figure by which the best epoch is chosen, as a function of the objective. Raises `ValueError` for a
     metric that does not exist, and where there are no rows.
     """

@@ -20,8 +20,11 @@ from torch.autograd.function import once_differentiable
 from .batches import Layout, Rows
 
 # %% ../nbs/05_losses.ipynb #c005
-# the mean where there is a target; 0, with a gradient of 0, where there is none
-def _mean_over_targets(loss: Tensor, target: Tensor) -> Tensor:
+def _mean_over_targets(
+    loss: Tensor,
+    target: Tensor,
+    # the mean where there is a target; 0, with a gradient of 0, where there is none
+) -> Tensor:
     real = target > 0
     return torch.where(real, loss, 0).sum() / real.sum().clamp_min(1)
 
@@ -139,9 +142,8 @@ def cross_entropy(
     target: Tensor,  # [M] next items; 0: nothing to predict. Or [M,k], several with weights: soft labels
     negative=None,  # not used; there so that it can stand where `bce` stands
     weight: Tensor | None = None,  # [M,k] of the targets, each row summing to 1
-    chunk: (
-        int | None
-    ) = None,  # positions at a time; default: as many as make some 12 MB of scores, 200 MB on a GPU
+    # positions at a time; default: as many as make some 12 MB of scores, 200 MB on a GPU
+    chunk: int | None = None,
 ) -> Tensor:  # scalar, mean over positions with a target
     """Cross-entropy of the next item over all rows of the table, in chunks of positions: the loss of BERT4Rec
     (Sun et al. 2019) and DuoRec (Qiu et al. 2022). Once differentiable.
@@ -219,8 +221,12 @@ def soft_labels(
     )
 
 # %% ../nbs/05_losses.ipynb #c027
-# [2B,D] anchors, [2B] their partner's row, [2B,2B] True where two rows are not negatives of each other
-def _pairs(a: Tensor, b: Tensor, label: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _pairs(
+    a: Tensor,
+    b: Tensor,
+    label: Tensor | None,
+    # [2B,D] anchors, [2B] their partner's row, [2B,2B] True where two rows are not negatives of each other
+) -> tuple[Tensor, Tensor, Tensor]:
     if a.shape != b.shape:
         raise ValueError(
             f"views of shapes {tuple(a.shape)} and {tuple(b.shape)}: one row each for the same users"

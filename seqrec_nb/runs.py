@@ -92,9 +92,11 @@ def code_version() -> str:
         return seqrec_nb.__version__
 
 
-# "module:name"; of a `partial`, "module:name(setting=value)" with the settings that are not the function's
-# defaults
-def address(f) -> str:
+def address(
+    f,
+    # "module:name"; of a `partial`, "module:name(setting=value)" with the settings that are not the
+    # function's defaults
+) -> str:
     """A function as a text, by which a run's file names it. Raises `ValueError` for a `partial` with settings
     that have no name or no text.
     """
@@ -210,8 +212,10 @@ def readable(paths) -> tuple[list[Run], list[Path]]:  # the runs, the files that
     return runs, damaged
 
 
-# the name that a run and its repetitions share
-def _unrepeated(stem: str) -> str:
+def _unrepeated(
+    stem: str,
+    # the name that a run and its repetitions share
+) -> str:
     return re.sub(r"~\d+$", "", stem)
 
 
@@ -225,8 +229,11 @@ def _store(path, tensors: dict, about: dict):
     )
 
 
-# such as dataset="beauty", method="sasrec", seed=[0, 1], or any other part of a run's row
-def find_runs(folder=None, **which) -> list[Run]:
+def find_runs(
+    folder=None,
+    **which,
+    # such as dataset="beauty", method="sasrec", seed=[0, 1], or any other part of a run's row
+) -> list[Run]:
     """Stored runs, yours and the published ones, or those of one folder, whose row agrees with `which`; of a
     run that was repeated, the latest. Damaged files are left out, and named on stderr. Raises `ValueError`
     for a name that no run's row has.
@@ -257,7 +264,9 @@ def find_runs(folder=None, **which) -> list[Run]:
     return [r for r, row in zip(found, rows) if all(same(row.get(k), v) for k, v in which.items())]
 
 
-def stored_run(stem: str) -> Run:  # the name of its file without ".run"
+def stored_run(
+    stem: str,  # the name of its file without ".run"
+) -> Run:
     """One run by name: from `runs_dir()`, else from the published ones; of a run that was repeated, the
     latest. Damaged files are left out, and named on stderr. Raises `FileNotFoundError` where there is none,
     and `ValueError` for what is no name.
@@ -918,8 +927,10 @@ def _short(v):
     return [_short(x) for x in v] if isinstance(v, list) else v if isinstance(v, int) else float(f"{v:.5g}")
 
 
-# the method's own settings and their defaults, without the dataset and max_len, which is the protocol's
-def _defaults(method) -> dict:
+def _defaults(
+    method,
+    # the method's own settings and their defaults, without the dataset and max_len, which is the protocol's
+) -> dict:
     return {
         n: p.default
         for n, p in list(inspect.signature(method).parameters.items())[1:]
@@ -1000,14 +1011,18 @@ def _digest(*arrays) -> str:
     return hashlib.sha256(b"".join(x.cpu().numpy().tobytes() for x in arrays)).hexdigest()[:12]
 
 
-# those given with the dataset
-def _labels(ds) -> dict:
+def _labels(
+    ds,
+    # those given with the dataset
+) -> dict:
     return {} if ds.attributes is None else {"attributes": _digest(ds.attributes)}
 
 
-# of a method that no module holds, such as one just typed into a notebook: its text, which is then part of
-# what was run
-def _source(method) -> dict:
+def _source(
+    method,
+    # of a method that no module holds, such as one just typed into a notebook: its text, which is then part
+    # of what was run
+) -> dict:
     if method.__module__ != "__main__":
         held = sys.modules.get(method.__module__)
         for part in method.__qualname__.split("."):
@@ -1075,9 +1090,12 @@ def _text(x) -> str | None:  # of a plain value, the same in every process; None
 BEHIND = {staticmethod: "__func__", classmethod: "__func__", property: "fget", cached_property: "func"}
 
 
-# a digest of the user's own code that is reached from these, and of the plain values that it reads: who
-# changes one has another run
-def _own_code(*start, values: bool = True) -> dict:
+def _own_code(
+    *start,
+    values: bool = True,
+    # a digest of the user's own code that is reached from these, and of the plain values that it reads: who
+    # changes one has another run
+) -> dict:
     todo, known, texts = list(start), {}, []
 
     def reach(name, x):  # what own code reads under a name

@@ -283,9 +283,8 @@ def model_negatives(
     # [M,k] numbers from [0,1), one for each negative to draw, with replacement; or a generator, for one each;
     # None: that of torch
     u=None,
-    chunk: (
-        int | None
-    ) = None,  # positions at a time; default: as many as make some 12 MB of scores, 200 MB on a GPU
+    # positions at a time; default: as many as make some 12 MB of scores, 200 MB on a GPU
+    chunk: int | None = None,
     had: Tensor | None = None,  # as for `proposals`
 ) -> Tensor:  # [M,k] items
     """Negatives that the model proposes (GenNi). Without gradient.

@@ -98,8 +98,10 @@ def work(
         tell(failed=f"{type(e).__name__}: {e}")
 
 # %% ../nbs/61_studio.ipynb #c015
-# "epoch" [E]; "terms": name -> [E]; "valid" [E]; "best": the number of the best row, None without rows
-def course(rows: list[dict]) -> dict:
+def course(
+    rows: list[dict],
+    # "epoch" [E]; "terms": name -> [E]; "valid" [E]; "best": the number of the best row, None without rows
+) -> dict:
     "What is drawn of a training: its loss terms, its validation figure, and the epoch that is kept."
     names = [k for k in rows[0] if k not in ("epoch", "seconds", "valid", "valid_seconds")] if rows else []
     valid = [r["valid"] for r in rows]

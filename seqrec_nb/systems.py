@@ -15,8 +15,10 @@ from .models.sasrec import SASREC, sasrec
 from .models.sparseennet import SPARSEENNET, sparseennet
 
 # %% ../nbs/50_compare.ipynb #c005
-# name -> (arguments of `run`, the model's name in `reported`)
-def papers(dataset: str) -> dict[str, tuple[dict, str | None]]:
+def papers(
+    dataset: str,
+    # name -> (arguments of `run`, the model's name in `reported`)
+) -> dict[str, tuple[dict, str | None]]:
     """The five papers' systems, with their settings for a dataset; for the built-in one Beauty's, made
     `smaller`. SparseEnNet has none for Sports.
     """

@@ -142,15 +142,21 @@ def decide(
     return Verdict(OPEN, estimate, tuple(why), word) if why else Verdict(word, estimate)
 
 # %% ../nbs/19_verdicts.ipynb #v013
-# [S,U] each -> (variance, degrees of freedom)
-def _sources(x: torch.Tensor, y: torch.Tensor) -> list[tuple[float, int]]:
+def _sources(
+    x: torch.Tensor,
+    y: torch.Tensor,
+    # [S,U] each -> (variance, degrees of freedom)
+) -> list[tuple[float, int]]:
     d = x.mean(0) - y.mean(0)
     parts = [(d.var().item() / len(d), len(d) - 1)]
     return parts + [(m.var().item() / len(m), len(m) - 1) for m in (x.mean(1), y.mean(1)) if len(m) > 1]
 
 
-# [S,U] of each system -> mean, half of the interval
-def mean_difference(x: torch.Tensor, y: torch.Tensor) -> tuple[float, float]:
+def mean_difference(
+    x: torch.Tensor,
+    y: torch.Tensor,
+    # [S,U] of each system -> mean, half of the interval
+) -> tuple[float, float]:
     """The mean of x less that of y over the same users, and half the width of its 95% interval over users and
     seeds.
     """
@@ -283,8 +289,13 @@ def all_hold(verdicts: list[Verdict]) -> Verdict:
     return Verdict(OPEN, weakest.estimate, why, word) if why else Verdict(word, weakest.estimate)
 
 
-# setting -> its runs
-def among_best(runs: dict[str, list[Run]], name: str, metric: str = "NDCG@10", **kw) -> Verdict:
+def among_best(
+    runs: dict[str, list[Run]],
+    name: str,
+    metric: str = "NDCG@10",
+    **kw,
+    # setting -> its runs
+) -> Verdict:
     "The verdict on: this setting is at the top, none of the others better by 2% or more."
     return all_hold(
         [

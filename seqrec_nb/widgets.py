@@ -311,8 +311,11 @@ def alike(
 COLOUR = {"kept": BLUE, "moved": ORANGE, "covered": "#bbbbbb", "new": GREEN, "mean": PINK, "gone": "#bbbbbb"}
 
 
-# left and right column: (y, text, colour); lines: (y left, y right)
-def view_drawing(names: list[str], made: list) -> tuple[list, list]:
+def view_drawing(
+    names: list[str],
+    made: list,
+    # left and right column: (y, text, colour); lines: (y left, y right)
+) -> tuple[list, list]:
     n, used = len(names), {p for w, ps in made if w != "new" for p in ps}
     # the most recent items stand side by side
     top = n - len(made)
@@ -525,9 +528,13 @@ def with_own_settings(runs: list, folder=None) -> set[str]:  # their names
     return found
 
 
-# of runs: two of one dataset, the first of a method with this name if there is one, the second of another
-# method if there is one; `with_own_settings` if there are such, and of these the latest. Or []
-def pair_of(runs: list, first: str, folder=None) -> list:
+def pair_of(
+    runs: list,
+    first: str,
+    folder=None,
+    # of runs: two of one dataset, the first of a method with this name if there is one, the second of another
+    # method if there is one; `with_own_settings` if there are such, and of these the latest. Or []
+) -> list:
     own = with_own_settings(runs, folder)
     runs = sorted(
         sorted(runs, key=lambda r: r.about["finished"], reverse=True),
@@ -539,8 +546,10 @@ def pair_of(runs: list, first: str, folder=None) -> list:
     return min(pairs, key=lambda p: p[0].about["method"] == p[1].about["method"], default=[])
 
 
-# two, with columns x, y, count, name and the items as index; `attrs["title"]`
-def map_pair(folder=None) -> list[pd.DataFrame]:
+def map_pair(
+    folder=None,
+    # two, with columns x, y, count, name and the items as index; `attrs["title"]`
+) -> list[pd.DataFrame]:
     """The maps of two stored runs that keep `map.items`, `map.xy` and `map.count`; where there are none,
     those of two small models.
     """
@@ -587,8 +596,8 @@ def map_pair(folder=None) -> list[pd.DataFrame]:
 def agreement(
     a: pd.DataFrame,
     b: pd.DataFrame,
-    least: int = 0,
-    k: int = 10,  # only items that occur so often
+    least: int = 0,  # only items that occur so often
+    k: int = 10,
     # items left; mean share of an item's k nearest on one map that are among its k nearest on the other (nan:
     # k or fewer others)
 ) -> tuple[int, float]:

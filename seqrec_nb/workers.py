@@ -39,8 +39,12 @@ class Share(Rows):
                 yield Batch(batch.rows[torch.arange(self.rank, len(batch), self.workers, device=self.device)])
 
 # %% ../nbs/16_workers.ipynb #c009
-# the terms over all workers, detached
-def shared_step(objective: Objective, batch: Batch, opt) -> dict[str, Tensor]:
+def shared_step(
+    objective: Objective,
+    batch: Batch,
+    opt,
+    # the terms over all workers, detached
+) -> dict[str, Tensor]:
     "`plain_step` of all workers of a process group together."
     opt.zero_grad()
     part = (batch.target > 0).sum().to(torch.float32)

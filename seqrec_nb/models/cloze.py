@@ -77,8 +77,11 @@ class Cloze(Objective):
         closed[[0, encoder.mask_item]] = -1e4
         self.register_buffer("closed", closed, persistent=False)
 
-    # [M,D] -> [M,D+1], [N+2,D+1]: the scores are their products
-    def answer(self, h: Tensor) -> tuple[Tensor, Tensor]:
+    def answer(
+        self,
+        h: Tensor,
+        # [M,D] -> [M,D+1], [N+2,D+1]: the scores are their products
+    ) -> tuple[Tensor, Tensor]:
         "The head. The bias of an item is one more column of the table, which every position multiplies by 1."
         h, bias = self.head(h), self.bias + self.closed
         return torch.cat([h, torch.ones_like(h[:, :1])], 1), torch.cat(

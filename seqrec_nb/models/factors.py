@@ -20,7 +20,10 @@ from ..train import NextItem
 
 # %% ../../nbs/22_factors.ipynb #c006
 @register
-def pair_rows(ds: Dataset, max_len: int = 50) -> Rows:  # not used: a pair has no history
+def pair_rows(
+    ds: Dataset,
+    max_len: int = 50,  # not used: a pair has no history
+) -> Rows:
     """One row for every user-item pair of the training parts $s_1 \\dots s_{n-2}$, the first item too. The
     input is empty, the item is the target.
     """

@@ -71,8 +71,11 @@ class Hardness(nn.Module):
         self.register_buffer("alpha", torch.tensor(float(alpha)))
         self.register_buffer("previous", torch.tensor(float("nan")))
 
-    # Eq. 7
-    def share(self, epoch: int) -> float:
+    def share(
+        self,
+        epoch: int,
+        # Eq. 7
+    ) -> float:
         return self.beta if self.growing is None else growing_beta(epoch, self.growing)
 
     def observe(self, loss: Tensor):

@@ -78,8 +78,11 @@ class ICLRec(Contrast):
         if self.weight("intents"):
             self.kmeans.fit(represent_all(self, rows, self.intent))
 
-    # [M,D] at the layout's positions, [B,D] each row as one vector
-    def encode(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def encode(
+        self,
+        batch: Batch,
+        # [M,D] at the layout's positions, [B,D] each row as one vector
+    ) -> tuple[Tensor, Tensor]:
         if self.intent == "mean of slots":
             h = self.encoder(batch.items)
             return batch.layout.pick(h), h.mean(1)

@@ -143,8 +143,12 @@ class S3Rec(Objective):
             good, bad = good.sigmoid(), bad.sigmoid()
         return -F.logsigmoid(good - bad).sum()
 
-    # [M,D] states, [M] items whose attributes they should name -> scalar
-    def tell(self, h: Tensor, items: Tensor) -> Tensor:
+    def tell(
+        self,
+        h: Tensor,
+        items: Tensor,
+        # [M,D] states, [M] items whose attributes they should name -> scalar
+    ) -> Tensor:
         return F.binary_cross_entropy_with_logits(
             h @ self.attributes.weight.T, self.has[items].to(h.dtype), reduction="sum"
         )
@@ -209,8 +213,8 @@ def s3rec_pretraining(
 # %% ../../nbs/28_pretraining.ipynb #c037
 def pretrained(
     ds: Dataset,
-    start: str,
-    max_len: int = 50,  # the stored run to begin from: its file's name without ".run"
+    start: str,  # the stored run to begin from: its file's name without ".run"
+    max_len: int = 50,
 ) -> Transformer:
     """The encoder of a stored run, to go on from. Raises `FileNotFoundError` naming the call that makes it
     where its weights are missing, and `ValueError` where it is of other data or another length.

@@ -126,8 +126,14 @@ class AttentiveGRU(GRU):
     def mix(self, h: Tensor, row: Tensor, real: Tensor) -> Tensor:  # [M,D] states -> [M,D]
         return self.dense(dropout(torch.cat([self.attend(h, row, real), h], 1), self.p_out, self.training))
 
-    # [B,L,D] -> [B,L,D]
-    def run(self, x: Tensor, real: Tensor | None = None, segment=None, causal: bool = True) -> Tensor:
+    def run(
+        self,
+        x: Tensor,
+        real: Tensor | None = None,
+        segment=None,
+        causal: bool = True,
+        # [B,L,D] -> [B,L,D]
+    ) -> Tensor:
         if segment is not None or not causal:
             raise ValueError("a GRU reads one row, forwards: it takes neither packed rows nor causal=False")
         h, (B, L) = self.gru(x)[0], x.shape[:2]

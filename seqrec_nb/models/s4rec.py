@@ -168,8 +168,11 @@ class S4Rec(Contrast):
         # Eq. 12
         return (Contrast if self.on("views", "distillation") else NextItem).prepare(self, batch, generator)
 
-    # [B,D] -> mu [K,D], h(u) [B], scores [B,K], q [B,K]
-    def assign(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    def assign(
+        self,
+        z: Tensor,
+        # [B,D] -> mu [K,D], h(u) [B], scores [B,K], q [B,K]
+    ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         "The intents, and whose is whose."
         if not self.online:
             return self.intents.intents(), self.intents.assign(z), None, None

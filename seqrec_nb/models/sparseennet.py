@@ -176,8 +176,11 @@ class SparseEnNet(Contrast):
         ]
         return batch
 
-    # among the targets, so that each has another one to be told from
-    def several_items(self, batch: Batch) -> bool:
+    def several_items(
+        self,
+        batch: Batch,
+        # among the targets, so that each has another one to be told from
+    ) -> bool:
         target = batch.target[batch.target > 0]
         return len(target) > 0 and bool((target != target[0]).any())
 
@@ -186,13 +189,21 @@ class SparseEnNet(Contrast):
         alone = self.in_batch and batch.negative is None
         return h.sum() * 0.0 if alone else super().next_item(h, batch)
 
-    # [B,D] of the first operator, of the second, and, where it is wanted, of the second once more
-    def encode_views(self, batch: Batch) -> tuple[Tensor, ...]:
+    def encode_views(
+        self,
+        batch: Batch,
+        # [B,D] of the first operator, of the second, and, where it is wanted, of the second once more
+    ) -> tuple[Tensor, ...]:
         x, n = pooled(self.encoder.table(), *batch.views)  # Eq. 5
         return REPRESENT[self.represent](self.encoder, x, layout_for(n, x.shape[1])).split(len(batch))
 
-    # Eq. 11
-    def contrast(self, a: Tensor, b: Tensor, label: Tensor | None = None) -> Tensor:
+    def contrast(
+        self,
+        a: Tensor,
+        b: Tensor,
+        label: Tensor | None = None,
+        # Eq. 11
+    ) -> Tensor:
         return self.compare(a, b, self.tau)
 
     def in_cluster(self, batch: Batch, *views: Tensor) -> Tensor:  # [B,D] each -> scalar
@@ -205,8 +216,14 @@ class SparseEnNet(Contrast):
             for z in views
         ) / len(views)
 
-    # [B,D] each, [B] the operator of b -> scalar
-    def stability(self, a: Tensor, b: Tensor, again: Tensor, operator: Tensor) -> Tensor:
+    def stability(
+        self,
+        a: Tensor,
+        b: Tensor,
+        again: Tensor,
+        operator: Tensor,
+        # [B,D] each, [B] the operator of b -> scalar
+    ) -> Tensor:
         told = {"same or different": dict(other=a), "operator": dict(operator=operator), "same only": {}}[
             self.pairs
         ]

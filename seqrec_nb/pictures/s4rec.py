@@ -182,8 +182,10 @@ def head_boxes(
     return fig
 
 # %% ../../nbs/42_s4rec.ipynb #c011
-# [K,T] -> [C], [C] of the clusters that have users
-def rates_and_sizes(counts: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def rates_and_sizes(
+    counts: Tensor,
+    # [K,T] -> [C], [C] of the clusters that have users
+) -> tuple[np.ndarray, np.ndarray]:
     "The head rate and the number of users of each cluster."
     size = counts.sum(1)
     return head_rates(counts).numpy(), size[size > 0].double().numpy()
