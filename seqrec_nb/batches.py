@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['AHEAD', 'REGISTERED', 'Rows', 'user_rows', 'training_part', 'prefix_rows', 'Layout', 'rectangle', 'pack',
-           'rectangles', 'layout_for', 'Batch', 'register']
+           'rectangles', 'layout_for', 'Batch', 'name_of', 'register']
 
 # %% ../nbs/02_batches.ipynb #c002
 import types
@@ -302,14 +302,20 @@ class Batch:
         return self._kept[name]
 
 # %% ../nbs/02_batches.ipynb #register
-REGISTERED = {}  # address -> method, rows, step, or a class whose objects are settings of these
+REGISTERED = {}  # name -> method, rows, step, or a class whose objects are settings of these
+
+
+def name_of(f) -> str:
+    "What a stored run calls a function or a class: the library's by its name, others with their module."
+    own = "" if f.__module__.startswith("seqrec_nb.") else f"{f.__module__}:"
+    return own + f.__qualname__
 
 
 def register(f):  # a function or a class -> the same
     "Let stored runs name it. Raises `TypeError` for what has no name of its own."
     if not isinstance(f, (type, types.FunctionType)) or "<lambda>" in f.__qualname__:
         raise TypeError(f"{f!r} has no name by which it could be found again: define it with def or class")
-    REGISTERED[f"{f.__module__}:{f.__qualname__}"] = f
+    REGISTERED[name_of(f)] = f
     return f
 
 

@@ -263,25 +263,25 @@ def info_nce(
 # %% ../nbs/05_losses.ipynb #c034
 def enduring_hard(
     z: Tensor,  # [N,D] anchors
-    lam: float = 0.4,  # how far the negative is turned towards the anchor: 0 not at all
+    mix: float = 0.4,  # how far the negative is turned towards the anchor: 0 not at all
 ) -> Tensor:  # [N,N] z_i . h_ij
     "Similarity of each anchor to its enduring hard negatives (FENRec, Eq. 9-10), without making them."
     fixed = z.detach()
     norm = fixed.norm(dim=1, keepdim=True).clamp_min(1e-12)
     u = fixed / norm
-    # 1 / rho; rho is near 0 only for opposed vectors at lam .5, whose mean direction is undefined
+    # 1 / rho; rho is near 0 only for opposed vectors at mix .5, whose mean direction is undefined
     inverse = (
         (u @ u.T)
         .clamp_min_(-1)
         .clamp_max_(1)
-        .mul_(2 * lam * (1 - lam))
-        .add_(lam**2 + (1 - lam) ** 2)
+        .mul_(2 * mix * (1 - mix))
+        .add_(mix**2 + (1 - mix) ** 2)
         .clamp_min_(1e-6)
         .rsqrt_()
     )
     # both terms in one product
     return (
-        torch.cat([(1 - lam) * z, lam * (z * u).sum(1, keepdim=True)], 1)
+        torch.cat([(1 - mix) * z, mix * (z * u).sum(1, keepdim=True)], 1)
         @ torch.cat([fixed, norm], 1).T
         * inverse
     )
@@ -329,7 +329,7 @@ def hard_contrast(
     b: Tensor,  # [B,D] second views, or the intents of the first
     label: Tensor | None = None,  # [B] rows of equal label are not negatives of each other
     noise: Tensor | None = None,  # [R,D] further negatives for all, such as `noise_negatives`
-    lam: float | None = 0.4,  # of the hard negatives; None: none
+    mix: float | None = 0.4,  # of the hard negatives; None: none
     mu: float = 0.1,  # weight of a hard negative in the softmax
     tau1: float = 1.0,
     tau2: float = 8.0,
@@ -356,8 +356,8 @@ def hard_contrast(
     parts = [positive, part(z @ z.T, m, same)]
     if noise is not None and len(noise):
         parts.append(part(z @ noise.T, m if m_on_noise else 0.0))
-    if lam is not None and mu > 0:
-        parts.append(part(enduring_hard(z, lam), m if m_on_hard else 0.0, same) + math.log(mu))
+    if mix is not None and mu > 0:
+        parts.append(part(enduring_hard(z, mix), m if m_on_hard else 0.0, same) + math.log(mu))
     return (torch.stack(parts, 1).logsumexp(1) - positive).sum() / max(len(z), 1)
 
 
@@ -507,18 +507,18 @@ class RunningBalance(nn.Module):
     def __init__(
         self,
         alpha: float = 0.1,  # share of the present step
-        lam: float = 5.0,  # lambda; once settled, the second term is below 1/lambda of the first
+        mix: float = 5.0,  # lambda; once settled, the second term is below 1/lambda of the first
     ):
         super().__init__()
         if not 0 < alpha <= 1:
             raise ValueError(f"alpha={alpha}: a share above 0, at most 1")
-        self.alpha, self.lam = alpha, lam
+        self.alpha, self.mix = alpha, mix
         self.register_buffer("theta", torch.zeros(()))
 
     @torch.no_grad()
     def forward(self, main: Tensor, other: Tensor) -> Tensor:  # scalar, without gradient
         if self.training:
-            now = main / (main + self.lam * other)
+            now = main / (main + self.mix * other)
             self.theta.copy_(
                 torch.where(
                     now.isfinite() & other.isfinite() & (other > 0),

@@ -136,7 +136,7 @@ class BERT4Rec(Method, Cloze):
         return config.transformer(ds)
 
     @classmethod
-    def parts(cls, config):
+    def parts(cls, ds, config):
         return dict(hide=config.hide, last=config.last)
 
 
@@ -239,7 +239,7 @@ class BERT4RecNext(Method, MaskedNext):
         return config.transformer(ds)
 
     @classmethod
-    def parts(cls, config):
+    def parts(cls, ds, config):
         return dict(hide=config.hide)
 
 

@@ -191,7 +191,7 @@ class Caser(Method, NextItems):
         return Convolution(len(ds), ds.n_items, config.max_len, config.dim, *filters, config.dropout)
 
     @classmethod
-    def parts(cls, config):
+    def parts(cls, ds, config):
         return dict(targets=config.targets, k=config.k)
 
 

@@ -87,7 +87,7 @@ class Factorisation(NextItem):
                 "these rows ask for what follows each item, so the first item of a history would never be"
                 " learned: rows=pair_rows (`BPR_MF` has it)"
             )
-        self.sampler = self.make_sampler and self.make_sampler(rows.ds)
+        super().setup(rows)
 
     def hidden(self, batch):
         return self.encoder(batch.target_user)
@@ -122,7 +122,7 @@ class BPRMF(Method, Factorisation):
         return Factors(len(ds), ds.n_items, config.dim)
 
     @classmethod
-    def parts(cls, config):
+    def parts(cls, ds, config):
         return LOSSES[config.loss]
 
 

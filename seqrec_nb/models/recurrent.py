@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..batches import Layout, register
 from ..data import Dataset
 from ..encoders import GRU, check_dropout, dropout
-from .sasrec import LOSSES
+from .sasrec import LOSSES, NextItemMethod
 from ..settings import Config, Method, setting
 from ..train import NextItem
 
@@ -33,7 +33,7 @@ class GRU4RecConfig(Config):
 
 
 @register
-class GRU4Rec(Method, NextItem):
+class GRU4Rec(NextItemMethod):
     "GRU4Rec (Hidasi et al., ICLR 2016) in RecBole's form."
 
     Config = GRU4RecConfig
@@ -42,10 +42,6 @@ class GRU4Rec(Method, NextItem):
     def make_encoder(cls, ds, config):
         sizes = config.max_len, config.dim, config.hidden, config.layers
         return GRU(ds.n_items, *sizes, config.dropout)
-
-    @classmethod
-    def parts(cls, config):
-        return LOSSES[config.loss]
 
 
 @register
@@ -172,7 +168,7 @@ class NARMConfig(Config):
 
 
 @register
-class NARM(Method, NextItem):
+class NARM(NextItemMethod):
     "NARM (Li et al., CIKM 2017), with a target at every position as in ATSRec."
 
     Config = NARMConfig
@@ -181,10 +177,6 @@ class NARM(Method, NextItem):
     def make_encoder(cls, ds, config):
         dropouts = config.dropout, config.dropout_out
         return AttentiveGRU(ds.n_items, config.max_len, config.dim, *dropouts, config.local)
-
-    @classmethod
-    def parts(cls, config):
-        return LOSSES[config.loss]
 
 
 @register

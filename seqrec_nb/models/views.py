@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['REPRESENT', 'CL4SREC', 'CL4SREC_AUTHORS', 'COSEREC', 'COSEREC_AUTHORS', 'MODES', 'DUOREC', 'DUOREC_AUTHORS', 'spread',
-           'whole', 'Contrast', 'any_of', 'TwoDifferent', 'FromStart', 'cl4srec', 'CoSeRec', 'coserec', 'DuoRec',
-           'duorec']
+           'whole', 'InfoNCE', 'Contrast', 'twice', 'any_of', 'two_different', 'FromStart', 'ContrastConfig',
+           'CL4SRecConfig', 'CL4SRec', 'CoSeRecConfig', 'CoSeRec', 'DuoRecConfig', 'DuoRec']
 
 # %% ../../nbs/26_views.ipynb #c002
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -29,10 +29,10 @@ from seqrec_nb.augment import (
 )
 from ..augment import coserec as five_operators
 from ..batches import Batch, Layout, layout_for, prefix_rows, register
-from ..data import Dataset, check_whole
 from ..encoders import Transformer
 from ..losses import info_nce
-from .sasrec import LOSSES
+from .sasrec import LOSSES, NextItemMethod, TransformerConfig
+from ..settings import setting, weight
 from ..train import NextItem
 
 # %% ../../nbs/26_views.ipynb #c006
@@ -65,15 +65,38 @@ def whole(batch: Batch) -> Batch:
     return replace(r, start=begin, length=n, max_len=max(int(n.max()), r.max_len)).batch()
 
 
+class InfoNCE:
+    "The contrast of the views of a batch: each should be most like the other view of its row."
+
+    def __init__(self, tau: float = 1.0):  # temperature
+        if not 0 < tau < float("inf"):
+            raise ValueError(f"tau={tau}: a temperature is above 0, and finite")
+        self.tau = tau
+
+    def prepare(self, batch: Batch, objective, generator: torch.Generator | None = None):
+        "What the contrast draws for a batch."
+
+    def of(
+        self,
+        batch: Batch,
+        views: tuple,  # [B,D] each
+        epoch: int,
+    ):  # a function (a [B,D], b [B,D], label [B] or None, ...) -> scalar
+        """The contrast of this step: rows of equal label are no negatives of each other. What a method
+        compares with beyond that, such as S4Rec's intents, comes after the label; this one does not use it.
+        """
+        return lambda a, b, label=None, *further: info_nce(a, b, self.tau, label)
+
+
 class Contrast(NextItem):
-    "Next-item prediction, and InfoNCE between two views of each row."
+    "Next-item prediction, and a contrast between two views of each row."
 
     def __init__(
         self,
         encoder: nn.Module,
-        operator=None,  # (items [B,L], length [B], generator) -> (items, length): a view
+        make_views=None,  # (items [B,L], length [B], generator) -> two views, such as `twice(crop)`
         represent: str = "mean",  # of `REPRESENT`: how a view becomes one vector
-        tau: float = 1.0,
+        contrast: InfoNCE | None = None,  # default: `InfoNCE()`
         weights: dict | None = None,  # terms "next_item" and "views"
         # views of the full history, cut to L afterwards, as in ICLRec's and CoSeRec's code; False: of what
         # the encoder reads
@@ -83,19 +106,17 @@ class Contrast(NextItem):
         super().__init__(encoder, weights=weights, **next_item)
         if represent not in REPRESENT:
             raise ValueError(f"represent={represent!r}: one of {', '.join(REPRESENT)}")
-        if not 0 < tau < float("inf"):
-            raise ValueError(f"tau={tau}: a temperature is above 0, and finite")
-        self.operator, self.represent, self.tau, self.full = operator, represent, tau, full
+        self.make_views, self.represent, self.full = make_views, represent, full
+        self.contrast = contrast or InfoNCE()
 
     def views(self, batch: Batch, generator=None):  # two pairs (items [B,W], length [B])
         "Two views of each row. A method that makes them otherwise overrides this."
-        if self.operator is None:
+        if self.make_views is None:
             raise ValueError(
                 f"{type(self).__name__} has nothing to make views with: {type(self).__name__}(...,"
-                " operator=...), or override views"
+                " make_views=twice(operator)), or override views"
             )
-        # copies: an operator may write into its own
-        return [self.operator(batch.items.clone(), batch.length.clone(), generator) for _ in range(2)]
+        return self.make_views(batch.items, batch.length, generator)
 
     def prepare(self, batch, generator=None):
         super().prepare(batch, generator)
@@ -104,18 +125,24 @@ class Contrast(NextItem):
         items, length = (torch.cat(x) for x in zip(*views))
         # [2B,L], all first views, then all second ones
         batch.views = items, layout_for(length, L)
+        self.contrast.prepare(batch, self, generator)
         return batch
 
     def encode_views(self, batch: Batch, represent: str | None = None):  # ([B,D], [B,D])
         return REPRESENT[represent or self.represent](self.encoder, *batch.views).split(len(batch))
 
-    # [B,D], [B,D], [B] rows of equal label are no negatives of each other -> scalar
-    def contrast(self, a, b, label=None):
-        "What all contrastive terms go through; a method with another loss overrides it."
-        return info_nce(a, b, self.tau, label)
-
     def terms(self, batch):
-        return super().terms(batch) | {"views": self.contrast(*self.encode_views(batch))}
+        next_item = super().terms(batch)
+        views = self.encode_views(batch)
+        contrast = self.contrast.of(batch, views, self.epoch)
+        return next_item | {"views": contrast(*views)}
+
+
+def twice(operator):  # (items, length, generator) -> (items, length); becomes a maker of two views
+    "Two views of each row by one operator, drawn anew for each. It works on copies, as it may write into its own."
+    return lambda items, length, generator=None: [
+        operator(items.clone(), length.clone(), generator) for _ in range(2)
+    ]
 
 # %% ../../nbs/26_views.ipynb #c012
 def any_of(operators: list):  # an operator (items, length, generator) -> (items, length)
@@ -125,16 +152,14 @@ def any_of(operators: list):  # an operator (items, length, generator) -> (items
     )
 
 
-class TwoDifferent(Contrast):
-    """The two views of a row by two different operators; a row of one item twice as it is (DuoRec's code of
-    CL4SRec). `operator` is a list of them.
-    """
+def two_different(operators: list):  # a maker of two views, as `twice`
+    "The two views of a row by two different operators; a row of one item twice as it is (DuoRec's code)."
 
-    def views(self, batch, generator=None):
-        return [
-            per_row(self.operator, which, batch.items, batch.length, generator)
-            for which in choose_two(self.operator, batch.length, generator)
-        ]
+    def make_views(items, length, generator=None):
+        which = choose_two(operators, length, generator)
+        return [per_row(operators, w, items, length, generator) for w in which]
+
+    return make_views
 
 
 class FromStart(Transformer):
@@ -154,67 +179,71 @@ class FromStart(Transformer):
         return (layout.slot - (layout.width - n)[layout.source // layout.width]).clamp_min(0)
 
 
-def _encoder(ds, positions, max_len, dim, layers, heads, p):
-    if positions not in ("end", "start"):
-        raise ValueError(f"positions={positions!r}: 'end' or 'start'")
-    return (FromStart if positions == "start" else Transformer)(ds.n_items, max_len, dim, layers, heads, p, p)
+@dataclass(frozen=True)
+class ContrastConfig(TransformerConfig):
+    "What CL4SRec, CoSeRec and DuoRec share."
+
+    loss: str = setting("bce", "next-item loss", choices=LOSSES)
+    views: float = weight(0.1, "contrast of the views", r"\lambda")
+    tau: float = setting(1.0, "temperature", r"\tau", above=0)
 
 
-def _loss(loss):
-    if loss not in LOSSES:
-        raise ValueError(f"loss={loss!r}: one of {', '.join(LOSSES)}")
-    return LOSSES[loss]
+@dataclass(frozen=True)
+class CL4SRecConfig(ContrastConfig):
+    "The settings of `CL4SRec`."
+
+    represent: str = setting("mean", "how a view becomes one vector", choices=REPRESENT)
+    operators: str = setting("CMR", "letters of crop, mask, reorder")
+    different: bool = setting(False, "the two views of a row by different operators")
+    crop_ratio: float = setting(0.2, "share kept by a crop", r"\eta", least=0, most=1)
+    mask_ratio: float = setting(0.7, "share covered by a mask", r"\gamma", least=0, most=1)
+    reorder_ratio: float = setting(0.2, "share shuffled", r"\beta", least=0, most=1)
+    inclusive_start: bool = setting(False, "windows may reach the most recent item")
+    token: str = setting("padding", "what covers an item", choices=("padding", "mask"))
+    full: bool = setting(False, "views of the full history, cut to L afterwards")
+    positions: str = setting("end", "where positions are counted from", choices=("end", "start"))
+
+    def check(self):
+        letters = set(self.operators)
+        if not letters or letters - set("CMR"):
+            raise ValueError(f"operators={self.operators!r}: one or more of the letters C, M, R")
+        if self.different and len(letters) < max(2, len(self.operators)):
+            raise ValueError(
+                f"operators={self.operators!r}: different=True needs two of them at least, each once"
+            )
+
+    def made(self, ds) -> list:  # the operators
+        window = dict(inclusive_start=self.inclusive_start)
+        operators = {
+            "C": partial(crop, ratio=self.crop_ratio, **window),
+            "M": partial(mask, ratio=self.mask_ratio, token=ds.n_items + 1 if self.token == "mask" else 0),
+            "R": partial(reorder, ratio=self.reorder_ratio, **window),
+        }
+        return [operators[o] for o in self.operators]
 
 
 @register
-def cl4srec(
-    ds: Dataset,
-    loss: str = "bce",  # of `LOSSES`
-    represent: str = "mean",  # of `REPRESENT`
-    operators: str = "CMR",  # letters of crop, mask, reorder
-    different: bool = False,  # the two views of a row by different operators; False: each by any of them
-    crop_ratio: float = 0.2,
-    mask_ratio: float = 0.7,
-    reorder_ratio: float = 0.2,  # share kept, covered, shuffled
-    inclusive_start: bool = False,  # windows may reach the most recent item
-    token: str = "padding",  # what covers an item: 'padding', or the 'mask' token N+1
-    full: bool = False,  # see `Contrast`
-    weight: float = 0.1,  # lambda, of the contrast
-    tau: float = 1.0,
-    # position embeddings counted up to the last item; 'start': from the first, as right padding does
-    positions: str = "end",
-    max_len: int = 50,
-    dim: int = 64,
-    layers: int = 2,
-    heads: int = 2,
-    p: float = 0.5,  # as in `sasrec`
-) -> Contrast:
+class CL4SRec(NextItemMethod, Contrast):
     """CL4SRec (Xie et al., ICDE 2022). The defaults are the form with binary cross-entropy; `CL4SREC['ce']`
     is the other.
     """
-    covers = {"padding": 0, "mask": ds.n_items + 1}
-    if token not in covers:
-        raise ValueError(f"token={token!r}: 'padding' or 'mask'")
-    if not operators or set(operators) - set("CMR"):
-        raise ValueError(f"operators={operators!r}: one or more of the letters C, M, R")
-    made = {
-        "C": partial(crop, ratio=crop_ratio, inclusive_start=inclusive_start),
-        "M": partial(mask, ratio=mask_ratio, token=covers[token]),
-        "R": partial(reorder, ratio=reorder_ratio, inclusive_start=inclusive_start),
-    }
-    made = [made[o] for o in operators]
-    if different and (len(made) < 2 or len(set(operators)) < len(operators)):
-        raise ValueError(f"operators={operators!r}: different=True needs two of them at least, each once")
-    kind, operator = (TwoDifferent, made) if different else (Contrast, any_of(made))
-    return kind(
-        _encoder(ds, positions, max_len, dim, layers, heads, p),
-        operator,
-        represent,
-        tau,
-        {"views": weight},
-        full,
-        **_loss(loss),
-    )
+
+    Config = CL4SRecConfig
+
+    @classmethod
+    def make_encoder(cls, ds, config):
+        return config.transformer(ds, FromStart if config.positions == "start" else Transformer)
+
+    @classmethod
+    def parts(cls, ds, config):
+        operators = config.made(ds)
+        return dict(
+            make_views=two_different(operators) if config.different else twice(any_of(operators)),
+            represent=config.represent,
+            contrast=InfoNCE(config.tau),
+            full=config.full,
+            **super().parts(ds, config),
+        )
 
 
 CL4SREC = {
@@ -240,80 +269,57 @@ CL4SREC_AUTHORS = {
 }
 
 # %% ../../nbs/26_views.ipynb #c035
-class CoSeRec(Contrast):
-    "Contrast of views that may hold similar items, which after some epochs the model itself names."
+@dataclass(frozen=True)
+class CoSeRecConfig(ContrastConfig):
+    "The settings of `CoSeRec`; the defaults are those for Sports."
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        make,  # Similar -> operator
-        warmup: int = 160,  # epochs with similarity by counts alone
-        # what the model names is an item; False: or padding or the mask token, as in the authors' code
-        items_only: bool = True,
-        **contrast,  # see `Contrast`
-    ):
-        super().__init__(encoder, **contrast)
-        self.make, self.warmup, self.items_only = make, warmup, items_only
+    threshold: int = setting(4, "rows of more items get any of the five operators; -1: all rows do", least=-1)
+    short: str = setting("SIM", "what the others get: letters of insert, crop, mask, reorder, substitute")
+    crop_ratio: float = setting(0.2, "share kept by a crop", least=0, most=1)
+    mask_ratio: float = setting(0.7, "share covered by a mask", least=0, most=1)
+    insert_ratio: float = setting(0.4, "items inserted, as a share of the row", least=0, most=1)
+    substitute_ratio: float = setting(0.1, "share substituted", least=0, most=1)
+    reorder_ratio: float | None = setting(
+        None, "share shuffled; None: the mask's with a threshold, .2 without", least=0, most=1
+    )
+    warmup: int = setting(160, "epochs with similarity by counts alone", least=0)
+    items_only: bool = setting(
+        True, "what the model names as similar is an item; False: or padding or the mask token"
+    )
+    represent: str = setting("mean", "how a view becomes one vector", choices=REPRESENT)
+    full: bool = setting(False, "views of the full history, cut to L afterwards")
+
+
+@register
+class CoSeRec(NextItemMethod, Contrast):
+    """CoSeRec (Liu et al., 2021): contrast of views that may hold similar items, which after some epochs the
+    model itself names.
+    """
+
+    Config = CoSeRecConfig
+
+    @classmethod
+    def make_encoder(cls, ds, config):
+        return config.transformer(ds)
+
+    @classmethod
+    def parts(cls, ds, config):
+        contrast = dict(represent=config.represent, contrast=InfoNCE(config.tau), full=config.full)
+        return contrast | super().parts(ds, config)
+
+    def with_similar(self, similar):  # a maker of two views
+        names = "threshold short crop_ratio mask_ratio insert_ratio substitute_ratio reorder_ratio".split()
+        return twice(five_operators(similar, **{n: getattr(self.config, n) for n in names}))
 
     def setup(self, rows):
         super().setup(rows)
         self.counted = similar_by_counts(rows.ds)
-        self.operator = self.make(self.counted)
+        self.make_views = self.with_similar(self.counted)
 
     def on_epoch(self, epoch, rows):
-        if epoch > self.warmup:
-            self.operator = self.make(
-                hybrid(self.counted, similar_by_embedding(self.encoder.table(), self.items_only))
-            )
-
-
-@register
-def coserec(
-    ds: Dataset,
-    threshold: int = 4,  # rows of more items get any of the five operators; -1: all rows do
-    short: str = "SIM",  # what the others get: letters of insert, crop, mask, reorder, substitute
-    crop_ratio: float = 0.2,
-    mask_ratio: float = 0.7,
-    insert_ratio: float = 0.4,
-    substitute_ratio: float = 0.1,
-    reorder_ratio: float | None = None,  # None: the mask's with a threshold, .2 without
-    warmup: int = 160,  # epochs with similarity by counts alone
-    items_only: bool = True,  # see `CoSeRec`
-    loss: str = "bce",  # of `LOSSES`
-    represent: str = "mean",  # of `REPRESENT`
-    full: bool = False,  # see `Contrast`
-    weight: float = 0.1,  # of the contrast
-    tau: float = 1.0,
-    max_len: int = 50,
-    dim: int = 64,
-    layers: int = 2,
-    heads: int = 2,
-    p: float = 0.5,  # as in `sasrec`
-) -> CoSeRec:
-    "CoSeRec (Liu et al., 2021). The defaults are its Sports settings."
-    check_whole(-1, threshold=threshold)
-    check_whole(0, warmup=warmup)
-    make = partial(
-        five_operators,
-        threshold=threshold,
-        short=short,
-        crop_ratio=crop_ratio,
-        mask_ratio=mask_ratio,
-        insert_ratio=insert_ratio,
-        substitute_ratio=substitute_ratio,
-        reorder_ratio=reorder_ratio,
-    )
-    return CoSeRec(
-        _encoder(ds, "end", max_len, dim, layers, heads, p),
-        make,
-        warmup,
-        items_only,
-        represent=represent,
-        tau=tau,
-        weights={"views": weight},
-        full=full,
-        **_loss(loss),
-    )
+        if epoch > self.config.warmup:
+            by_model = similar_by_embedding(self.encoder.table(), self.config.items_only)
+            self.make_views = self.with_similar(hybrid(self.counted, by_model))
 
 
 COSEREC = {
@@ -331,14 +337,40 @@ COSEREC_AUTHORS = dict(
 MODES = {"us_x": ("again", "same"), "un": ("again",), "su": ("same",), "us": ("again", "same")}
 
 
-class DuoRec(Contrast):
-    "Views that change no item: the row encoded again, and another row with the same target."
+@dataclass(frozen=True)
+class DuoRecConfig(ContrastConfig):
+    "The settings of `DuoRec`."
 
-    def __init__(self, encoder: nn.Module, mode: str = "us_x", **contrast):
-        super().__init__(encoder, represent="last", **contrast)
-        if mode not in MODES:
-            raise ValueError(f"mode={mode!r}: one of {', '.join(MODES)}")
-        self.mode = mode
+    loss: str = setting("ce", "next-item loss", choices=LOSSES)
+    mode: str = setting("us_x", "which views are compared", choices=MODES)
+    views: float = setting(0.1, "weight of each term with a row of the same target", r"\lambda", least=0)
+    weight_again: float = setting(
+        0.1, "weight of (row, row again), in the modes 'un' and 'us'", r"\lambda", least=0
+    )
+    positions: str = setting("end", "where positions are counted from", choices=("end", "start"))
+
+    @property
+    def weights(self):
+        if self.mode == "us_x":
+            return {"views": self.views}
+        return {v: {"again": self.weight_again, "same": self.views}[v] for v in MODES[self.mode]}
+
+
+@register
+class DuoRec(NextItemMethod, Contrast):
+    """DuoRec (Qiu et al., WSDM 2022). Views that change no item: the row encoded again, and another row with
+    the same target. For `prefix_rows`.
+    """
+
+    Config = DuoRecConfig
+
+    @classmethod
+    def make_encoder(cls, ds, config):
+        return config.transformer(ds, FromStart if config.positions == "start" else Transformer)
+
+    @classmethod
+    def parts(cls, ds, config):
+        return dict(represent="last", contrast=InfoNCE(config.tau)) | super().parts(ds, config)
 
     def setup(self, rows):
         if rows.every:
@@ -349,44 +381,18 @@ class DuoRec(Contrast):
         self.same = SameTarget(rows)
 
     def views(self, batch, generator=None):
-        return [
-            (b.items, b.length)
-            for b in (batch if v == "again" else self.same.random(batch, generator) for v in MODES[self.mode])
-        ]
+        which = MODES[self.config.mode]
+        rows = [batch if v == "again" else self.same.random(batch, generator) for v in which]
+        return [(b.items, b.length) for b in rows]
 
     def terms(self, batch):
-        if self.mode == "us_x":
+        if self.config.mode == "us_x":
             return super().terms(batch)
         # the main pass is the other view
-        h = self.hidden(batch)
-        pairs = zip(MODES[self.mode], self.encode_views(batch))
-        return {"next_item": self.next_item(h, batch)} | {v: self.contrast(h, z) for v, z in pairs}
-
-
-@register
-def duorec(
-    ds: Dataset,
-    mode: str = "us_x",  # of `MODES`
-    loss: str = "ce",  # of `LOSSES`
-    weight: float = 0.1,  # lmd_sem, of each term with a row of the same target
-    weight_again: float = 0.1,  # lmd, of (row, row again), in the modes 'un' and 'us'
-    tau: float = 1.0,
-    positions: str = "end",  # see `cl4srec`
-    max_len: int = 50,
-    dim: int = 64,
-    layers: int = 2,
-    heads: int = 2,
-    p: float = 0.5,  # as in `sasrec`
-) -> DuoRec:
-    "DuoRec (Qiu et al., WSDM 2022), to be trained on `prefix_rows`."
-    weights = (
-        {"views": weight}
-        if mode == "us_x"
-        else {v: {"again": weight_again, "same": weight}[v] for v in MODES.get(mode, ())}
-    )
-    return DuoRec(
-        _encoder(ds, positions, max_len, dim, layers, heads, p), mode, tau=tau, weights=weights, **_loss(loss)
-    )
+        h, views = self.hidden(batch), self.encode_views(batch)
+        contrast = self.contrast.of(batch, views, self.epoch)
+        pairs = zip(MODES[self.config.mode], views)
+        return {"next_item": self.next_item(h, batch)} | {v: contrast(h, z) for v, z in pairs}
 
 
 DUOREC = {name: dict(rows=prefix_rows) for name in ("beauty", "sports", "toys", "yelp")}
