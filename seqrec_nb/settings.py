@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'ELSEWHERE', 'PARTS', 'setting', 'weight', 'part', 'kinds_of', 'wanted', 'is_kind', 'inside', 'checked',
-           'checked_part', 'plain', 'registered', 'made', 'Config', 'digest', 'settings_table', 'Method',
-           'TrainingConfig', 'Protocol', 'Experiment', 'typed', 'no_value', 'check_dataset', 'experiment']
+           'checked_part', 'plain', 'registered', 'made', 'Config', 'made_by', 'digest', 'settings_table', 'config_for',
+           'Method', 'TrainingConfig', 'Protocol', 'Experiment', 'typed', 'no_value', 'check_dataset', 'experiment']
 
 # %% ../nbs/18_settings.ipynb #s002
 import dataclasses
@@ -190,6 +190,11 @@ class Config:
             object.__setattr__(self, f.name, checked(f, getattr(self, f.name)))
         self.check()
 
+    def __reduce__(self):  # the config of a reading is found through its method
+        values = tuple(getattr(self, f.name) for f in fields(self))
+        method = getattr(type(self), "method", None)
+        return (made_by, (method, values)) if method else (type(self), values)
+
     def check(self):
         "Raises `ValueError` for settings that do not go together. A method's config overrides it."
 
@@ -223,6 +228,10 @@ class Config:
         return digest([type(self).__name__, self.plain()])
 
 
+def made_by(method: type, values: tuple) -> Config:  # in another process
+    return method.Config(*values)
+
+
 def digest(x) -> str:  # of anything that JSON can hold, eight characters
     return hashlib.sha256(json.dumps(x, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -245,6 +254,15 @@ def settings_table(
     return pd.DataFrame(rows).T
 
 # %% ../nbs/18_settings.ipynb #s019
+def config_for(method: type):
+    "Tie a method and its config; a reading, which names none of its own, gets one of another name."
+    if "Config" not in vars(method):
+        about = {"__module__": method.__module__, "__doc__": f"The settings of `{method.__name__}`."}
+        base = type(f"{method.__name__}Config", (method.Config,), about)
+        method.Config = dataclass(frozen=True)(base)
+    method.Config.method = method
+
+
 class Method(Objective):
     """An objective made of a dataset and a config: `class SASRec(Method, NextItem)`. A method sets `Config`
     and defines `make_encoder`, and `parts` where its objective takes more than an encoder and weights.
@@ -257,10 +275,7 @@ class Method(Objective):
 
     def __init_subclass__(cls, **kw):
         super().__init_subclass__(**kw)
-        if "Config" not in vars(cls):
-            about = {"__module__": cls.__module__, "__doc__": f"The settings of `{cls.__name__}`."}
-            cls.Config = dataclass(frozen=True)(type(f"{cls.__name__}Config", (cls.Config,), about))
-        cls.Config.method = cls
+        config_for(cls)
 
     def __init__(
         self,

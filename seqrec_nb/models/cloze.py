@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['BERT4REC', 'BERT4REC_AUTHORS', 'BERT4REC_NEXT', 'BERT4REC_NEXT_AUTHORS', 'hide_some', 'longer', 'at_mask', 'Cloze',
-           'BERT4RecConfig', 'BERT4Rec', 'bert4rec', 'grid_of', 'MaskedNext', 'BERT4RecNextConfig', 'BERT4RecNext',
-           'bert4rec_next']
+           'BERT4RecConfig', 'BERT4Rec', 'grid_of', 'MaskedNext', 'BERT4RecNextConfig', 'BERT4RecNext']
 
 # %% ../../nbs/25_cloze.ipynb #c002
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from ..batches import Batch, Layout, layout_for, prefix_rows, register
 from ..data import Dataset
 from ..losses import cloze, cross_entropy
 from .sasrec import TransformerConfig
-from ..settings import Method, setting
+from ..settings import Experiment, Method, setting
 from ..train import NextItem, Objective
 
 # %% ../../nbs/25_cloze.ipynb #c010
@@ -140,25 +139,12 @@ class BERT4Rec(Method, Cloze):
         return dict(hide=config.hide, last=config.last)
 
 
-@register
-def bert4rec(
-    ds: Dataset,
-    hide: float = 0.2,  # share of a row's items to hide
-    last: float = 0.5,  # share of the rows that hide their last item, and nothing else
-    max_len: int = 50,  # L, of which the mask token takes one
-    dim: int = 64,  # D
-    layers: int = 2,
-    heads: int = 2,
-    p: float = 0.2,  # dropout
-) -> BERT4Rec:
-    "`BERT4Rec` from settings by name."
-    sizes = dict(max_len=max_len, dim=dim, layers=layers, heads=heads)
-    return BERT4Rec(ds, hide=hide, last=last, dropout=p, **sizes)
-
-
 # RecBole's, the same for all
-BERT4REC = {name: dict(hide=0.2, last=0.5, p=0.2) for name in ("beauty", "sports", "toys", "yelp")}
-# Sun et al.'s on Beauty, to go over BERT4REC: {**BERT4REC["beauty"], **BERT4REC_AUTHORS}
+BERT4REC = {
+    name: Experiment(BERT4RecConfig(hide=0.2, last=0.5, dropout=0.2), name)
+    for name in ("beauty", "sports", "toys", "yelp")
+}
+# Sun et al.'s on Beauty, BERT4REC["beauty"].but(**BERT4REC_AUTHORS)
 BERT4REC_AUTHORS = dict(hide=0.6, lr=1e-4, weight_decay=0.01)
 
 # %% ../../nbs/25_cloze.ipynb #c042
@@ -233,6 +219,7 @@ class BERT4RecNext(Method, MaskedNext):
     "What BSARec's repository calls BERT4Rec. For `rows=prefix_rows`."
 
     Config = BERT4RecNextConfig
+    rows = staticmethod(prefix_rows)
 
     @classmethod
     def make_encoder(cls, ds, config):
@@ -243,21 +230,6 @@ class BERT4RecNext(Method, MaskedNext):
         return dict(hide=config.hide)
 
 
-@register
-def bert4rec_next(
-    ds: Dataset,
-    hide: float = 0.2,  # share of all L slots that get the mask token
-    max_len: int = 50,  # L
-    dim: int = 64,  # D
-    layers: int = 2,
-    heads: int = 2,
-    p: float = 0.5,  # dropout
-) -> BERT4RecNext:
-    "`BERT4RecNext` from settings by name."
-    sizes = dict(max_len=max_len, dim=dim, layers=layers, heads=heads)
-    return BERT4RecNext(ds, hide=hide, dropout=p, **sizes)
-
-
 # the share is an argument of their code; .2 is RecBole's
-BERT4REC_NEXT = {name: dict(rows=prefix_rows, hide=0.2, p=0.5) for name in BERT4REC}
+BERT4REC_NEXT = {name: Experiment(BERT4RecNextConfig(hide=0.2), name) for name in BERT4REC}
 BERT4REC_NEXT_AUTHORS = dict(epochs=200, patience=10, seen_score="0")

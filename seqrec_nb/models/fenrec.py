@@ -19,7 +19,7 @@ from ..batches import Batch, prefix_rows, register
 from ..losses import cross_entropy, hard_contrast, info_nce, noise_negatives, soft_labels
 from .intents import ICSREC, ICSRec, ICSRecConfig, WithGRU
 from .views import CL4SRec, CL4SRecConfig, DuoRec, DuoRecConfig, InfoNCE
-from ..settings import Config, setting
+from ..settings import Config, Experiment, TrainingConfig, setting
 from ..train import NextItemLoss
 
 # %% ../../nbs/34_fenrec.ipynb #c034
@@ -226,8 +226,8 @@ class FENRecPrinted(FENRecMarginAdded, FENRecMarginOnReal, FENRecRandomPartner):
 
 # %% ../../nbs/34_fenrec.ipynb #c043
 FENREC = {
-    name: ICSREC[name] | kw
-    for name, kw in {
+    name: Experiment(FENRecConfig(**ICSREC[name].config.changed, **settings), name)
+    for name, settings in {
         "beauty": dict(gamma=0.2, mix=0.4, tau2=8.0, noise=2.0),
         "sports": dict(gamma=0.3, mix=0.4, tau2=10.0, noise=1.0),
         "toys": dict(gamma=0.2, mix=0.5, tau2=8.0, noise=3.0),
@@ -235,24 +235,14 @@ FENREC = {
     }.items()
 }
 # chosen
-FENREC["builtin"] = dict(
-    rows=prefix_rows,
-    coarse=0.1,
-    fine=0.03,
-    clusters=32,
-    warmup=2,
-    dim=32,
-    layers=1,
-    max_len=10,
-    p=0.1,
-    lr=3e-3,
-    batch_size=128,
-    epochs=5,
+FENREC["builtin"] = Experiment(
+    FENRecConfig(coarse=0.1, fine=0.03, n_clusters=32, warmup=2, dim=32, layers=1, max_len=10, dropout=0.1),
+    training=TrainingConfig(lr=3e-3, batch_size=128, epochs=5),
 )
-FENREC_AUTHORS = dict(label_position="first", later=100, seen_score="0", epochs=400)
+FENREC_AUTHORS = dict(method=FENRecFirstPlace, later=100, seen_score="0", epochs=400)
 # the equations as printed
-FENREC_PAPER = dict(fine=0.0, noise=0.0, masked=False, margin="added", m_on_hard=False, partner="random")
-# rows of the paper's Table 3, and what to add to the run
+FENREC_PAPER = dict(method=FENRecPrinted, fine=0.0, noise=0.0, masked=False)
+# rows of the paper's Table 3
 ABLATIONS = {
     "FENRec": {},
     "-S": dict(gamma=0.0),
@@ -296,4 +286,6 @@ class DuoRecFENRec(LookingAhead, DuoRec):
 
 
 # on top of the method's own preset
-PLUGGED = {name: {k: kw[k] for k in ("gamma", "mix", "tau2")} for name, kw in FENREC.items() if "gamma" in kw}
+PLUGGED = {
+    name: {k: getattr(e.config, k) for k in ("gamma", "mix", "tau2")} for name, e in FENREC.items() if name != "builtin"
+}

@@ -18,7 +18,7 @@ from ..clusters import KMeans
 from ..encoders import GRU
 from .sasrec import LOSSES, NextItemMethod, TransformerConfig
 from .views import REPRESENT, Contrast, InfoNCE, any_of, twice
-from ..settings import Method, setting, weight
+from ..settings import Experiment, Method, TrainingConfig, setting, weight
 from ..train import NextItem, Objective
 
 # %% ../../nbs/27_intents.ipynb #c009
@@ -142,24 +142,19 @@ def encode_with_row(
 
 # %% ../../nbs/27_intents.ipynb #c018
 ICLREC = {
-    "beauty": dict(layers=1),
-    "sports": dict(layers=2),
-    "toys": dict(layers=3),
-    "yelp": dict(layers=2),
-    "ml-1m": dict(views=0.0, max_len=200),
+    name: Experiment(ICLRecConfig(**settings), name)
+    for name, settings in {
+        "beauty": dict(layers=1),
+        "sports": dict(layers=2),
+        "toys": dict(layers=3),
+        "yelp": dict(layers=2),
+        "ml-1m": dict(views=0.0, max_len=200),
+    }.items()
 }
 # chosen: a few seconds
-ICLREC["builtin"] = dict(
-    views=0.03,
-    intents=0.03,
-    clusters=32,
-    dim=32,
-    layers=1,
-    max_len=10,
-    p=0.1,
-    lr=3e-3,
-    batch_size=64,
-    epochs=12,
+ICLREC["builtin"] = Experiment(
+    ICLRecConfig(views=0.03, intents=0.03, n_clusters=32, dim=32, layers=1, max_len=10, dropout=0.1),
+    training=TrainingConfig(lr=3e-3, batch_size=64, epochs=12),
 )
 ICLREC_AUTHORS = dict(
     loss="bce+mask",
@@ -192,6 +187,7 @@ class ICSRec(Method, Contrast):
     """
 
     Config = ICSRecConfig
+    rows = staticmethod(prefix_rows)
 
     @classmethod
     def make_encoder(cls, ds, config):
@@ -258,26 +254,18 @@ class ICSRecGRU(WithGRU, ICSRec):
 
 # %% ../../nbs/27_intents.ipynb #c030
 ICSREC = {
-    name: dict(rows=prefix_rows, **kw)
-    for name, kw in {
-        "beauty": dict(coarse=0.3, fine=0.1, clusters=256),
-        "sports": dict(coarse=0.3, fine=0.1, clusters=256),
-        "toys": dict(coarse=0.2, fine=0.1, clusters=1024),
-        "yelp": dict(coarse=0.5, fine=0.3, clusters=256),
-        "ml-1m": dict(coarse=0.1, fine=0.1, clusters=512, p=0.1),
-        # the last one chosen: a few seconds
-        "builtin": dict(
-            coarse=0.1,
-            fine=0.03,
-            clusters=32,
-            dim=32,
-            layers=1,
-            max_len=10,
-            p=0.1,
-            lr=3e-3,
-            batch_size=128,
-            epochs=4,
-        ),
+    name: Experiment(ICSRecConfig(**settings), name)
+    for name, settings in {
+        "beauty": dict(coarse=0.3, fine=0.1, n_clusters=256),
+        "sports": dict(coarse=0.3, fine=0.1, n_clusters=256),
+        "toys": dict(coarse=0.2, fine=0.1, n_clusters=1024),
+        "yelp": dict(coarse=0.5, fine=0.3, n_clusters=256),
+        "ml-1m": dict(coarse=0.1, fine=0.1, n_clusters=512, dropout=0.1),
     }.items()
 }
+# chosen: a few seconds
+ICSREC["builtin"] = Experiment(
+    ICSRecConfig(coarse=0.1, fine=0.03, n_clusters=32, dim=32, layers=1, max_len=10, dropout=0.1),
+    training=TrainingConfig(lr=3e-3, batch_size=128, epochs=4),
+)
 ICSREC_AUTHORS = dict(later=100, seen_score="0")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LOSSES', 'SASREC', 'SASREC_AUTHORS', 'SMALL', 'with_mask_token', 'TransformerConfig', 'SASRecConfig',
-           'NextItemMethod', 'SASRec', 'sasrec', 'SASRecPopConfig', 'SASRecPop', 'sasrec_pop']
+           'NextItemMethod', 'SASRec', 'SASRecPopConfig', 'SASRecPop']
 
 # %% ../../nbs/21_sasrec.ipynb #c002
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ..data import Dataset
 from ..encoders import Transformer
 from ..losses import bce, bpr, cross_entropy
 from ..samplers import PopularityNegatives, UniformNegatives
-from ..settings import Config, Method, setting
+from ..settings import Config, Experiment, Method, setting
 from ..train import NextItem
 
 # %% ../../nbs/21_sasrec.ipynb #c005
@@ -72,21 +72,8 @@ class SASRec(NextItemMethod):
         return config.transformer(ds)
 
 
-@register
-def sasrec(
-    ds: Dataset,
-    loss: str = "ce",  # of `LOSSES`. 'ce': over all items; 'bce': one negative, as in the paper
-    max_len: int = 50,  # L
-    dim: int = 64,  # D
-    layers: int = 2,
-    heads: int = 2,
-    p: float = 0.5,  # dropout
-) -> SASRec:
-    "`SASRec` from settings by name."
-    return SASRec(ds, loss=loss, max_len=max_len, dim=dim, layers=layers, heads=heads, dropout=p)
-
-
-SASREC = {name: dict(dim=64, layers=2, heads=2, p=0.5) for name in ("beauty", "sports", "toys", "yelp")}
+# the paper's loss, BCE, is `SASREC[name].but(loss="bce")`
+SASREC = {name: Experiment(SASRecConfig(), name) for name in ("beauty", "sports", "toys", "yelp")}
 # habits of the S3-Rec family's code; its number of epochs differs from system to system
 SASREC_AUTHORS = dict(loss="bce+mask", spare_held_out=True, seen_score="0")
 
@@ -110,19 +97,5 @@ class SASRecPop(SASRec):
     def parts(cls, ds, config):
         return dict(loss=bce, sampler=partial(PopularityNegatives, gamma=config.gamma))
 
-
-@register
-def sasrec_pop(
-    ds: Dataset,
-    gamma: float = 0.75,  # an item is drawn in proportion to (training count) ** gamma; 0: uniformly
-    max_len: int = 50,  # L
-    dim: int = 64,  # D
-    layers: int = 2,
-    heads: int = 2,
-    p: float = 0.5,  # dropout
-) -> SASRecPop:
-    "`SASRecPop` from settings by name."
-    return SASRecPop(ds, gamma=gamma, max_len=max_len, dim=dim, layers=layers, heads=heads, dropout=p)
-
 # %% ../../nbs/21_sasrec.ipynb #c012
-SMALL = dict(p=0.3, lr=2e-3, patience=10)  # arguments of `run` for a small dataset, such as the built-in one
+SMALL = dict(dropout=0.3, lr=2e-3, patience=10)  # arguments of `run` for a small dataset, such as the built-in one

@@ -25,7 +25,7 @@ from .intents import represent_all
 from .sasrec import LOSSES, NextItemMethod, TransformerConfig
 from .views import REPRESENT, Contrast, InfoNCE
 from ..samplers import in_batch
-from ..settings import setting, weight
+from ..settings import Experiment, setting, weight
 from ..train import NextItemLoss
 
 # %% ../../nbs/33_sparseennet.ipynb #c009
@@ -313,7 +313,12 @@ class SparseEnNetInBatch(SparseEnNet):
 
 
 # best values are not published: the defaults; Beauty's chosen by validation, see "On Beauty"
-SPARSEENNET = {"beauty": dict(layers=1, views=0.2), "toys": {}, "yelp": {}, "builtin": dict(n_clusters=32)}
+SPARSEENNET = {
+    "beauty": Experiment(SparseEnNetConfig(layers=1, views=0.2), "beauty"),
+    "toys": Experiment(SparseEnNetConfig(), "toys"),
+    "yelp": Experiment(SparseEnNetConfig(), "yelp"),
+    "builtin": Experiment(SparseEnNetConfig(n_clusters=32)),
+}
 ABLATIONS = {
     "SparseEnNet": {},
     "w/o D": dict(augmentation=0.0, stability=0.0),

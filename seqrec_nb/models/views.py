@@ -32,7 +32,7 @@ from ..batches import Batch, Layout, layout_for, prefix_rows, register
 from ..encoders import Transformer
 from ..losses import info_nce
 from .sasrec import LOSSES, NextItemMethod, TransformerConfig
-from ..settings import setting, weight
+from ..settings import Experiment, TrainingConfig, setting, weight
 from ..train import NextItem
 
 # %% ../../nbs/26_views.ipynb #c006
@@ -248,18 +248,20 @@ class CL4SRec(NextItemMethod, Contrast):
 
 CL4SREC = {
     # as S4Rec's, ICSRec's and GenNi's tables have it: the defaults
-    "bce": {},
+    "bce": Experiment(CL4SRecConfig()),
     # DuoRec's repository; FENRec's table
-    "ce": dict(
-        rows=prefix_rows,
-        loss="ce",
-        represent="last",
-        different=True,
-        crop_ratio=0.6,
-        mask_ratio=0.3,
-        reorder_ratio=0.6,
-        inclusive_start=True,
-        token="mask",
+    "ce": Experiment(
+        CL4SRecConfig(
+            loss="ce",
+            represent="last",
+            different=True,
+            crop_ratio=0.6,
+            mask_ratio=0.3,
+            reorder_ratio=0.6,
+            inclusive_start=True,
+            token="mask",
+        ),
+        training=TrainingConfig(rows=prefix_rows),
     ),
 }
 CL4SREC_AUTHORS = {
@@ -323,11 +325,13 @@ class CoSeRec(NextItemMethod, Contrast):
 
 
 COSEREC = {
-    "beauty": dict(threshold=12, short="SIMRC", insert_ratio=0.5, substitute_ratio=0.05, warmup=220),
-    "sports": {},
-    "yelp": dict(insert_ratio=0.5, warmup=300),
+    "beauty": Experiment(
+        CoSeRecConfig(threshold=12, short="SIMRC", insert_ratio=0.5, substitute_ratio=0.05, warmup=220), "beauty"
+    ),
+    "sports": Experiment(CoSeRecConfig(), "sports"),
+    "yelp": Experiment(CoSeRecConfig(insert_ratio=0.5, warmup=300), "yelp"),
 }
-COSEREC["toys"] = COSEREC["beauty"]  # no script: chosen
+COSEREC["toys"] = COSEREC["beauty"].but(dataset="toys")  # no script: chosen
 COSEREC_AUTHORS = dict(
     loss="bce+mask", spare_held_out=True, represent="all slots", items_only=False, full=True, seen_score="0"
 )
@@ -363,6 +367,7 @@ class DuoRec(NextItemMethod, Contrast):
     """
 
     Config = DuoRecConfig
+    rows = staticmethod(prefix_rows)
 
     @classmethod
     def make_encoder(cls, ds, config):
@@ -395,5 +400,5 @@ class DuoRec(NextItemMethod, Contrast):
         return {"next_item": self.next_item(h, batch)} | {v: contrast(h, z) for v, z in pairs}
 
 
-DUOREC = {name: dict(rows=prefix_rows) for name in ("beauty", "sports", "toys", "yelp")}
+DUOREC = {name: Experiment(DuoRecConfig(), name) for name in ("beauty", "sports", "toys", "yelp")}
 DUOREC_AUTHORS = dict(positions="start", epochs=50, patience=10, select="MRR@10")
