@@ -15,10 +15,10 @@ from seqrec_nb.batches import pack, prefix_rows, rectangle, user_rows
 from seqrec_nb.data import load
 from seqrec_nb.encoders import dropout
 from seqrec_nb.evaluate import ranks
-from seqrec_nb.models.fenrec import fenrec
-from seqrec_nb.models.intents import ICLREC_AUTHORS, iclrec
-from seqrec_nb.models.sasrec import sasrec
-from seqrec_nb.models.views import cl4srec, duorec
+from seqrec_nb.models.fenrec import FENRec
+from seqrec_nb.models.intents import ICLREC_AUTHORS, ICLRec
+from seqrec_nb.models.sasrec import SASRec
+from seqrec_nb.models.views import CL4SRec, DuoRec
 from seqrec_nb.train import Training, fast_cpu
 
 
@@ -72,49 +72,49 @@ def with_labels(o, b):
 
 SYSTEMS = {  # name: objective, rows, epoch, (model, objective, batch) -> plain loss
     "SASRec-BCE": (
-        lambda ds: sasrec(ds, "bce", p=0.0),
+        lambda ds: SASRec(ds, "bce", dropout=0.0),
         user_rows,
         1,
         lambda m, o, b: plain.sasrec_bce(m, *with_negatives(b)),
     ),
     "SASRec-CE": (
-        lambda ds: sasrec(ds, "ce", p=0.0),
+        lambda ds: SASRec(ds, "ce", dropout=0.0),
         user_rows,
         1,
         lambda m, o, b: plain.sasrec_ce(m, *from_users(b)),
     ),
     "CL4SRec": (
-        lambda ds: cl4srec(ds, p=0.0),
+        lambda ds: CL4SRec(ds, dropout=0.0),
         user_rows,
         1,
         lambda m, o, b: plain.cl4srec(m, *with_negatives(b), *views(b)),
     ),
     "DuoRec": (
-        lambda ds: duorec(ds, p=0.0),
+        lambda ds: DuoRec(ds, dropout=0.0),
         prefix_rows,
         1,
         lambda m, o, b: plain.duorec(m, *from_prefixes(b)),
     ),
     "ICLRec": (
-        lambda ds: iclrec(ds, p=0.0),
+        lambda ds: ICLRec(ds, dropout=0.0),
         user_rows,
         1,
         lambda m, o, b: plain.iclrec(m, *with_negatives(b), *views(b), o.kmeans.centroids),
     ),
     "ICLRec authors": (
-        lambda ds: iclrec(ds, p=0.0, **AUTHORS),
+        lambda ds: ICLRec(ds, dropout=0.0, **AUTHORS),
         user_rows,
         1,
         lambda m, o, b: plain.iclrec_authors(m, *with_negatives(b), *views(b), o.kmeans.centroids),
     ),
     "FENRec warm-up": (
-        lambda ds: fenrec(ds, p=0.0),
+        lambda ds: FENRec(ds, dropout=0.0),
         prefix_rows,
         1,
         lambda m, o, b: plain.fenrec(m, *with_labels(o, b), o.kmeans.centroids),
     ),
     "FENRec": (
-        lambda ds: fenrec(ds, p=0.0),
+        lambda ds: FENRec(ds, dropout=0.0),
         prefix_rows,
         21,
         lambda m, o, b: plain.fenrec(m, *with_labels(o, b), o.kmeans.centroids, True, b.noise),
@@ -176,7 +176,7 @@ def losses(ds, name):
 
 def packing(ds):  # how far packed hidden states and gradients are from those of a padded rectangle
     torch.manual_seed(0)
-    encoder, batch = sasrec(ds, p=0.0).encoder, user_rows(ds).batch(torch.arange(256))
+    encoder, batch = SASRec(ds, dropout=0.0).encoder, user_rows(ds).batch(torch.arange(256))
     weight, out = torch.randn(256 * 50, 64), {}
     for layout in (pack(batch.length, 50), rectangle(batch.length, 50)):
         encoder.zero_grad()
@@ -217,7 +217,7 @@ def main():
             f"dropout keeps {kept.min():.4f} to {kept.max():.4f} of a column, not {1 - p}"
         )
         print(f"dropout {p}: keeps {kept.min():.4f} to {kept.max():.4f} of each of 64 columns")
-    model, test = sasrec(ds).eval(), user_rows(ds, "test")[torch.arange(300)]
+    model, test = SASRec(ds).eval(), user_rows(ds, "test")[torch.arange(300)]
     scores = model.score(test.batch()).detach()
     scores.scatter_(1, test.seen(), -torch.inf)
     scores[:, 0] = -torch.inf

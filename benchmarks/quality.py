@@ -16,7 +16,7 @@ import seqrec_nb  # noqa: F401  before torch
 from seqrec_nb.batches import user_rows
 from seqrec_nb.data import at_hand, load
 from seqrec_nb.evaluate import evaluate, validation
-from seqrec_nb.models.sasrec import sasrec
+from seqrec_nb.models.sasrec import SASRec
 from seqrec_nb.runs import code_version, device_name
 from seqrec_nb.train import Best, Training, fast_cpu, fit
 
@@ -44,7 +44,7 @@ def main():
     )
     for loss, (epochs, hr, ndcg, seconds) in ASKED.items():
         torch.manual_seed(a.seed)
-        t = Training(sasrec(ds, loss), user_rows(ds), seed=a.seed)
+        t = Training(SASRec(ds, loss), user_rows(ds), seed=a.seed)
         validate, best, training, began = (
             validation(user_rows(ds, "valid"), "NDCG@10"),
             Best(),

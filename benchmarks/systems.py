@@ -29,11 +29,11 @@ from seqrec_nb.batches import prefix_rows, user_rows
 from seqrec_nb.data import at_hand, load
 from seqrec_nb.evaluate import ranks
 from seqrec_nb.losses import hard_contrast
-from seqrec_nb.models.fenrec import fenrec
-from seqrec_nb.models.genni import genni
-from seqrec_nb.models.intents import ICLREC_AUTHORS, iclrec
-from seqrec_nb.models.sasrec import sasrec
-from seqrec_nb.models.views import cl4srec, duorec
+from seqrec_nb.models.fenrec import FENRec
+from seqrec_nb.models.genni import GenNi
+from seqrec_nb.models.intents import ICLREC_AUTHORS, ICLRec
+from seqrec_nb.models.sasrec import SASRec
+from seqrec_nb.models.views import CL4SRec, DuoRec
 from seqrec_nb.runs import code_version, device_name
 from seqrec_nb.train import Training, fast_cpu
 
@@ -74,7 +74,7 @@ def here(method, rows=user_rows, epoch=1, **settings):
 
 
 def ranking(ds):
-    model, test = sasrec(ds), user_rows(ds, "test")
+    model, test = SASRec(ds), user_rows(ds, "test")
     return Side(1, len(test), (ranks(model, test) for _ in iter(int, 1)))
 
 
@@ -123,7 +123,7 @@ def users(views=False, negatives=True, token=0):
 
 
 def prefixes(fenrec=False):
-    return lambda s, n: plain.Prefixes(s, fenrec)
+    return lambda s, n: plain.Prefixes(s, FENRec)
 
 
 def plain_ranking(ds):
@@ -137,35 +137,35 @@ def last(h, length):
 
 AUTHORS = {k: v for k, v in ICLREC_AUTHORS.items() if k not in ("seen_score", "spare_held_out")}
 SYSTEMS = {  # name: this side, the other, what the other is, the ratio asked for
-    "SASRec-BCE": (here(sasrec, loss="bce"), beside(plain.sasrec_bce, users()), "plain", 12),
-    "SASRec-CE": (here(sasrec), beside(plain.sasrec_ce, users(negatives=False)), "plain", 20),
-    "CL4SRec": (here(cl4srec), beside(plain.cl4srec, users(True)), "plain", 15),
-    "DuoRec": (here(duorec, prefix_rows), beside(plain.duorec, prefixes()), "plain", 10),
-    "ICLRec": (here(iclrec), beside(plain.iclrec, users(True), plain.KMeans(), plain.mean), "plain", 12),
+    "SASRec-BCE": (here(SASRec, loss="bce"), beside(plain.sasrec_bce, users()), "plain", 12),
+    "SASRec-CE": (here(SASRec), beside(plain.sasrec_ce, users(negatives=False)), "plain", 20),
+    "CL4SRec": (here(CL4SRec), beside(plain.cl4srec, users(True)), "plain", 15),
+    "DuoRec": (here(DuoRec, prefix_rows), beside(plain.duorec, prefixes()), "plain", 10),
+    "ICLRec": (here(ICLRec), beside(plain.iclrec, users(True), plain.KMeans(), plain.mean), "plain", 12),
     "ICLRec authors": (
-        here(iclrec, **AUTHORS),
+        here(ICLRec, **AUTHORS),
         beside(plain.iclrec_authors, users(True, token=1), plain.KMeans(redo=5), lambda h, n: h.mean(1)),
         "plain",
         2,
     ),
     "FENRec warm-up": (
-        here(fenrec, prefix_rows),
+        here(FENRec, prefix_rows),
         beside(plain.fenrec, prefixes(True), plain.KMeans(), last),
         "plain",
         8,
     ),
     "FENRec": (
-        here(fenrec, prefix_rows, 21),
+        here(FENRec, prefix_rows, 21),
         beside(plain.fenrec, prefixes(True), plain.KMeans(), last, hard=True),
         "plain",
         8,
     ),
     "FENRec's loss": (alone(hard_contrast), alone(plain.hard_contrast), "plain", 10),
     "ranking": (ranking, plain_ranking, "plain", None),
-    "SASRec-CE prefixes": (here(sasrec, prefix_rows), "train", "RecBole 1.2.1", 6),
+    "SASRec-CE prefixes": (here(SASRec, prefix_rows), "train", "RecBole 1.2.1", 6),
     "ranking RecBole": (ranking, "rank", "RecBole 1.2.1", 3),
-    "GenNi beta .1": (here(genni, beta=0.1), here(sasrec, loss="bce"), "SASRec-BCE here", 1 / 1.5),
-    "GenNi beta 1": (here(genni), here(sasrec, loss="bce"), "SASRec-BCE here", 1 / 4),
+    "GenNi beta .1": (here(GenNi, beta=0.1), here(SASRec, loss="bce"), "SASRec-BCE here", 1 / 1.5),
+    "GenNi beta 1": (here(GenNi), here(SASRec, loss="bce"), "SASRec-BCE here", 1 / 4),
 }
 # the others: an epoch
 UNIT = {"ranking": "ranking", "ranking RecBole": "ranking", "FENRec's loss": "call"}

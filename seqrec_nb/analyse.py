@@ -15,10 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .batches import Batch, training_part
+from .batches import Batch, register, training_part
 from .data import Dataset
 from .losses import enduring_hard
-from .runs import address
 from .train import Objective, Training
 
 # %% ../nbs/13_analyse.ipynb #c005
@@ -218,7 +217,7 @@ def head_rates(
 
 # %% ../nbs/13_analyse.ipynb #c024
 def similarities(
-    objective: Objective,  # with views and a contrast, such as `duorec` or `fenrec`
+    objective: Objective,  # with views and a contrast, such as `DuoRec` or `FENRec`
     batch: Batch,  # as its `prepare` returns it
     # "positive" [2B], "negative" [P] and, where FENRec's loss is in force, "hard" [P]; all 2B views are
     # anchors
@@ -230,16 +229,19 @@ def similarities(
     if len(views) < 2:
         raise ValueError(
             f"{type(objective).__name__} makes {len(views)} views of a row, and similarities are of two: give"
-            " a method such as duorec or fenrec"
+            " a method such as DuoRec or FENRec"
         )
     a, b = views
     z, target = torch.cat([a, b]), batch.next.repeat(2)
     other = target[:, None] != target
     out = {"positive": (z * torch.cat([b, a])).sum(1), "negative": (z @ z.T)[other]}
-    hard = getattr(objective, "is_hard", None)
-    return out | ({"hard": enduring_hard(z, objective.fenrec.mix)[other]} if hard and hard() else {})
+    contrast = objective.contrast
+    if not (hasattr(contrast, "is_hard") and contrast.is_hard(objective.epoch)):
+        return out
+    return out | {"hard": enduring_hard(z, contrast.config.mix)[other]}
 
 
+@register
 def watch_similarities(
     training: Training,
     every: int = 5,  # epochs; the first one too
@@ -288,17 +290,9 @@ def panels(n: int, width: float = 4.2, height: float = 3.2, **kw) -> tuple:  # a
     return fig, axes[0]
 
 
-def command(
-    call: dict, dataset: str = "beauty", **kw
-) -> str:  # `call`: arguments of `run`, "method" among them
+def command(e, dataset: str | None = None) -> str:  # `e`: an `Experiment`
     "What to type for a run."
-
-    def short(v):
-        return address(v).split(":", 1)[1] if callable(v) else repr(v)
-
-    given = {**{k: v for k, v in call.items() if k != "method"}, **kw}
-    given = [call["method"].__name__, repr(dataset), *(f"{k}={short(v)}" for k, v in given.items())]
-    return f"run({', '.join(given)})"
+    return str(e if dataset is None else e.but(dataset=dataset))
 
 
 def blank(ax, text: str):  # such as a `command`

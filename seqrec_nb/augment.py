@@ -6,7 +6,7 @@
 __all__ = ['real', 'share', 'starts', 'draw', 'place', 'window', 'choose', 'compact', 'recent', 'crop', 'mask', 'reorder',
            'remove', 'subsequence', 'item_cf', 'Similar', 'similar_by_counts', 'similar_by_embedding', 'hybrid',
            'insert', 'substitute', 'insert_random', 'pool_at', 'pool', 'per_row', 'choose_one', 'choose_two',
-           'choose_by_length', 'coserec', 'SameTarget']
+           'choose_by_length', 'five_operators', 'SameTarget']
 
 # %% ../nbs/04_augment.ipynb #c002
 import math
@@ -506,7 +506,7 @@ def choose_by_length(
     return torch.where(length > threshold, long, few[short])
 
 # %% ../nbs/04_augment.ipynb #c051
-def coserec(
+def five_operators(
     similar: Similar,
     threshold: int = 4,  # rows of more items get any of the five; -1: all rows do
     short: str = "SIM",  # what the others get: letters of insert, crop, mask, reorder, substitute

@@ -16,8 +16,8 @@ import pandas as pd
 from .batches import user_rows
 from .data import DataError, load, registry
 from .evaluate import ranks, readable, recommend, table
-from .models.counts import TUNED, decayed, markov1, popularity
-from .models.sasrec import SMALL, sasrec
+from .models.counts import TUNED, DecayedTransitions, Markov1, Popularity
+from .models.sasrec import SMALL, SASRec
 from .runs import Run, load_model, run, runs_dir
 from .world import Oracle, load_world
 
@@ -35,18 +35,18 @@ def demo(
     ds, folder = load(data), Path(folder or runs_dir())
     test = user_rows(ds, "test")
     r = {
-        "popularity": popularity(ds),
-        "Markov-1": markov1(ds),
-        "decayed transitions": decayed(ds, **TUNED.get(data, {})),
+        "popularity": Popularity(ds),
+        "Markov-1": Markov1(ds),
+        "decayed transitions": DecayedTransitions(ds, TUNED[data].config if data in TUNED else None),
     }
     if data == "builtin":
         r["oracle, who knows the rules"] = Oracle(load_world())
     r = {n: ranks(m, test) for n, m in r.items()}
     sas = run(
-        sasrec,
+        SASRec,
         data,
-        seed,
-        epochs,
+        seed=seed,
+        epochs=epochs,
         device=device,
         folder=folder,
         again=again,

@@ -132,7 +132,7 @@ def _same_items(model, ds: Dataset):  # a model that was trained, or has counted
     if not callable(getattr(model, "score", None)) or isinstance(model, type):
         raise TypeError(
             f"a {type(model).__name__} has no score(batch) and ranks nothing: a stored run answers through"
-            " load_model(run, ds), a method makes its model of a dataset, such as popularity(ds)"
+            " load_model(run, ds), a method makes its model of a dataset, such as Popularity(ds)"
         )
     known = getattr(model, "item_ids", None)
     if known is not None and known is not ds.item_ids and not np.array_equal(known, ds.item_ids):

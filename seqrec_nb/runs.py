@@ -162,7 +162,7 @@ def shown(x):  # such as "first_users(share=0.4)"
     "A value of a run's file, for a table: a function by its name."
     if not isinstance(x, dict):
         return x
-    name = x.get("name", x.get("make", "")).split(":")[-1]
+    name = str(x.get("name", x.get("make"))).split(":")[-1]
     given = ", ".join(f"{k}={shown(v)!r}" for k, v in x.items() if k not in ("name", "make"))
     return f"{name}({given})" if given else name
 
@@ -511,7 +511,7 @@ def steps_of(e: Experiment, device, folder, again, keep_weights, keep, report, p
     ds = load(e.dataset) if isinstance(e.dataset, str) else e.dataset
     e = settled(e, device)
     about = described(e, ds)
-    path = folder / f"{stem_of(e, ds, about)}.run"
+    path = folder / f"{stem_of(e, ds.name, about)}.run"
     found = None if again else stored_already(path, [folder, *published], about)
     if found:
         return attach(found, keep, ds, e.method, rows=e.rows, step=e.training.step) if keep else found
@@ -545,7 +545,7 @@ def steps_of(e: Experiment, device, folder, again, keep_weights, keep, report, p
     else:  # a counting model has nothing to train
         history, best = [], Best(value=validate(objective))
     r = ranks(objective, user_rows(d, "test", e.max_len), **ranking)
-    about |= outcome(code, device, history, best, trained)
+    about |= outcome(code, device, history, best, trained) | (how[0] if trained and how else {})
     if keep_weights and trained:
         save_tensors(path.with_suffix(".weights"), objective.state_dict(), about | {"kind": "weights"})
     _store(path, {"ranks": r.to(torch.int16 if ds.n_items < 2**15 else torch.int32)}, about)
@@ -573,7 +573,7 @@ def described(e: Experiment, ds: Dataset) -> dict:
     return said | ({"source": source} if source else {})
 
 
-def stem_of(e: Experiment, ds: Dataset, about: dict) -> str:
+def stem_of(e: Experiment, name: str, about: dict) -> str:
     """The name of a run: data, method, seed, and a digest of all values that are not the defaults. Raises
     `ValueError` for a name that no file can have.
     """
@@ -585,7 +585,7 @@ def stem_of(e: Experiment, ds: Dataset, about: dict) -> str:
     named = {k: about.get(k) for k in ("method", "data", "attributes", "seed", "source")}
     changed = e.config.changed, training, e.protocol.changed
     key = digest([named, *changed])
-    stem = re.sub(r"[^\w.-]+", "_", f"{ds.name}-{e.method.__qualname__.lower()}-{e.seed}-{key}")
+    stem = re.sub(r"[^\w.-]+", "_", f"{name}-{e.method.__qualname__.lower()}-{e.seed}-{key}")
     if len(stem.encode()) > 200:
         raise ValueError(
             f"a run's file would be named {stem[:40]}..., of {len(stem.encode())} bytes, and 200 are the"

@@ -17,7 +17,8 @@ from torch.utils import _pytree as tree
 from tqdm.auto import tqdm
 
 from .batches import Batch, rectangles
-from .runs import Run, _run, run, told
+from .runs import Run, steps_of, told
+from .settings import experiment
 from .train import Best, Objective, Training, fast_cpu, go_on, plain_step, save_checkpoint
 
 # %% ../nbs/15_stacked.ipynb #c005
@@ -190,7 +191,7 @@ def fit_stacked(
 
 
 def train_stacked(
-    jobs: list[dict],  # what `_run` yields: arguments of `train`, one a training
+    jobs: list[dict],  # what `steps_of` yields: arguments of `train`, one a training
 ) -> list[tuple[list[dict], Best]]:  # what `train` returns, one a training
     """`train`, all at once, each with its own best epoch. A training that is over is computed along until the
     last one is, and no longer looked at.
@@ -239,29 +240,31 @@ def train_stacked(
 
 # %% ../nbs/15_stacked.ipynb #c016
 def run_stacked(
-    method,
-    dataset="builtin",
+    what,  # as for `run`
+    dataset=None,
     seeds=range(8),
-    **kw,  # further arguments of `run`: all but `report`, `watch` and a step of another kind
+    device: str = "cpu",
+    folder=None,
+    keep_weights: bool = True,
+    keep=None,
+    progress: bool = True,
+    **values,  # as for `run`: all but `seed`, `watch` and a step of another kind
 ) -> list[Run]:  # one a seed
     """`run` of several seeds, trained at once. For a GPU; `study(..., jobs=)` is for a CPU. Raises
     `ValueError` for arguments that several seeds cannot have, and as `run` and `Stack` do.
     """
-    if bad := {"seed", "watch", "report", "again"} & set(kw):
+    if bad := {"seed", "watch", "report", "again"} & set(values):
         raise ValueError(f"{', '.join(sorted(bad))} cannot be given to several seeds at once")
+    e = experiment(what, dataset, **values).but(layout="rectangle", stacked=True)
     done, begun = {}, {}
     for seed in seeds:
-        given = inspect.signature(run).bind(method, dataset, seed, **kw)
-        given.apply_defaults()
-        g = _run(
-            **{k: v for k, v in given.arguments.items() if k != "settings"}, **given.arguments["settings"]
-        )
+        g = steps_of(e.but(seed=seed), device, folder, False, keep_weights, keep, None, progress)
         try:
             begun[seed] = g, next(g)
-        except StopIteration as e:
-            done[seed] = e.value
+        except StopIteration as stored:
+            done[seed] = stored.value
     if begun:
-        jobs = [job for _, job in begun.values()]
-        for (seed, (g, _)), result in zip(begun.items(), train_stacked(jobs)):
-            done[seed] = told(g, (*result, {"stacked": len(jobs)}))
+        results = train_stacked([job for _, job in begun.values()])
+        for (seed, (g, _)), result in zip(begun.items(), results):
+            done[seed] = told(g, (*result, {"stacked": len(begun)}))
     return [done[s] for s in seeds]

@@ -8,41 +8,35 @@ __all__ = ['papers', 'systems']
 # %% ../nbs/50_compare.ipynb #c002
 from .compare import baselines, controls, smaller
 from .models.atsrec import ATSREC
-from .models.fenrec import FENREC, fenrec
-from .models.genni import GENNI, genni
-from .models.s4rec import S4REC, s4rec
-from .models.sasrec import SASREC, sasrec
-from .models.sparseennet import SPARSEENNET, sparseennet
+from .models.fenrec import FENREC
+from .models.genni import GENNI
+from .models.s4rec import S4REC
+from .models.sasrec import SASREC
+from .models.sparseennet import SPARSEENNET
+from .settings import Experiment
 
 # %% ../nbs/50_compare.ipynb #c005
-def papers(
-    dataset: str,
-    # name -> (arguments of `run`, the model's name in `reported`)
-) -> dict[str, tuple[dict, str | None]]:
-    """The five papers' systems, with their settings for a dataset; for the built-in one Beauty's, made
-    `smaller`. SparseEnNet has none for Sports.
+def papers(dataset: str) -> dict[str, tuple[Experiment, str | None]]:
+    """The five papers' systems by name, with their settings for a dataset, and the model's name in
+    `reported`; for the built-in dataset Beauty's, made `smaller`. SparseEnNet has none for Sports.
     """
     if dataset == "builtin":
-        return {n: (smaller(call), None) for n, (call, _) in papers("beauty").items()}
+        return {n: (smaller(e), None) for n, (e, _) in papers("beauty").items()}
     if dataset not in GENNI:
         raise ValueError(
             f"no settings are published for {dataset!r}, there are some for {', '.join(GENNI)}; for data of"
             " your own begin with papers('builtin')"
         )
-    calls = {
-        "GenNi": (dict(method=genni, **GENNI[dataset]), "GenNi_SA"),
-        "ATSRec": (dict(method=sasrec, loss="bce", **SASREC[dataset], **ATSREC[dataset]), "ATSRec"),
-        "S4Rec": (dict(method=s4rec, **S4REC.get(dataset, {})), "S4Rec") if dataset in S4REC else None,
-        "SparseEnNet": (
-            (dict(method=sparseennet, **SPARSEENNET[dataset]), "SparseEnNet")
-            if dataset in SPARSEENNET
-            else None
-        ),
-        "FENRec": (dict(method=fenrec, **FENREC[dataset]), "FENRec"),
+    made = {
+        "GenNi": (GENNI[dataset], "GenNi_SA"),
+        "ATSRec": (SASREC[dataset].but(loss="bce", **ATSREC[dataset]), "ATSRec"),
+        "S4Rec": (S4REC.get(dataset), "S4Rec"),
+        "SparseEnNet": (SPARSEENNET.get(dataset), "SparseEnNet"),
+        "FENRec": (FENREC[dataset], "FENRec"),
     }
-    return {n: c for n, c in calls.items() if c}
+    return {n: (e, model) for n, (e, model) in made.items() if e}
 
 
-def systems(dataset: str) -> dict[str, tuple[dict, str | None]]:  # as `papers`
+def systems(dataset: str) -> dict[str, tuple[Experiment, str | None]]:  # as `papers`
     "Every system: the baselines, the controls where settings are published, then the papers."
     return baselines(dataset) | ({} if dataset == "builtin" else controls(dataset)) | papers(dataset)

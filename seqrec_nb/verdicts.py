@@ -18,7 +18,7 @@ import torch
 from scipy import stats
 
 from .evaluate import metric_of
-from .runs import Run, find_runs
+from .runs import Run, find_runs, shown
 
 # %% ../nbs/19_verdicts.ipynb #v005
 HELD, FAILED, OPEN = "held", "did not hold", "not decided"
@@ -44,8 +44,9 @@ def seed_spread(dataset: str = "beauty", metric: str = "NDCG@10", folder=None) -
 
 
 def _system(run: Run) -> str:  # what was run but for the seed, as a text
-    protocol = {k: v for k, v in run.about["protocol"].items() if k not in ("epochs", "patience")}
-    return f"{run.about['method'].split(':')[1]} {run.about['settings']} {protocol}"
+    about, aside = run.about, ("epochs", "patience", "watch")
+    training = {k: v for k, v in about["training"].items() if k not in aside}
+    return f"{shown({'name': about['method']})} {about['settings']} {training} {about['protocol']}"
 
 # %% ../nbs/19_verdicts.ipynb #v009
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ def waited(run: Run, patience: int = PATIENCE) -> str:
                 if best_epoch == kept
                 else f"with a patience of {patience} it would have kept epoch {best_epoch}, not {kept}"
             )
-    if len(valid) >= run.about["protocol"]["epochs"]:
+    if len(valid) >= run.about["training"]["epochs"]:
         return f"it ended at its limit of {len(valid)} epochs"
     return f"it waited {len(valid) - best_epoch} epochs, not {patience}"
 
@@ -258,7 +259,7 @@ def objections(
         "spare_held_out": "negatives",
         "select": "the choice of the epoch",
     }.items():
-        if len({str(r.about["protocol"].get(part)) for r in [*a, *b] if r.about["history"]}) > 1:
+        if len({str((r.about["training"] | r.about["protocol"]).get(part)) for r in [*a, *b] if r.about["history"]}) > 1:
             found.append(f"the two differ in {what}")
     return tuple(found)
 

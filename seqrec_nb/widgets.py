@@ -35,10 +35,10 @@ from .augment import Similar, similar_by_counts
 from .batches import prefix_rows, user_rows
 from .compare import stored
 from .data import at_hand, load
-from .models.fenrec import fenrec
-from .models.intents import iclrec, represent_all
-from .models.s4rec import s4rec
-from .models.sasrec import sasrec
+from .models.fenrec import FENRec
+from .models.intents import ICLRec, represent_all
+from .models.s4rec import S4Rec
+from .models.sasrec import SASRec
 from .runs import find_runs
 from .systems import systems
 from .train import Training, train
@@ -216,7 +216,7 @@ def builtin():
 
 @cache
 def small_model(
-    method,  # (dataset, **settings) -> Objective
+    method,  # a class, such as `SASRec`
     epochs: int = 4,
     rows=user_rows,
     every: int = 1,  # use every so many of the rows
@@ -235,7 +235,7 @@ def small_model(
             torch.manual_seed(seed)
             r = rows(ds, max_len=20)
             t = Training(
-                method(ds, max_len=20, dim=32, layers=1, p=0.1, **settings),
+                method(ds, max_len=20, dim=32, layers=1, dropout=0.1, **settings),
                 r[torch.arange(0, len(r), every)],
                 128,
                 lr=3e-3,
@@ -504,7 +504,7 @@ def item_map(table: Tensor) -> Tensor:  # [N,D] -> [N,2]
 
 
 # other seeds: untrained items must not lie alike because they started alike
-SMALL_MAPS = ((sasrec, {}), (s4rec, dict(clusters=32, seed=1)))
+SMALL_MAPS = ((SASRec, {}), (S4Rec, dict(n_clusters=32, seed=1)))
 
 
 def with_own_settings(runs: list, folder=None) -> set[str]:  # their names
@@ -514,17 +514,13 @@ def with_own_settings(runs: list, folder=None) -> set[str]:  # their names
     found = set()
     for name in {r.about["dataset"] for r in runs}:
         try:
-            calls = [call for call, _ in systems(name).values()]
+            known = [e for e, _ in systems(name).values()]
         # a dataset without settings of its own
         except ValueError:
             continue
-        methods = {r.about["method"].split(":")[-1] for r in runs}
-        found |= {
-            r.path.stem
-            for call in calls
-            if call["method"].__qualname__ in methods
-            for r in stored(call, name, folder)
-        }
+        methods = {r.row()["method"] for r in runs}
+        used = [e for e in known if e.method.__qualname__ in methods]
+        found |= {r.path.stem for e in used for r in stored(e, name, folder)}
     return found
 
 
@@ -543,7 +539,12 @@ def pair_of(
     pairs = [
         [a, b] for i, a in enumerate(runs) for b in runs[i + 1 :] if a.about["dataset"] == b.about["dataset"]
     ]
-    return min(pairs, key=lambda p: p[0].about["method"] == p[1].about["method"], default=[])
+
+
+    def system(r):  # the readings of one method are one
+        return first if first in r.about["method"] else r.about["method"]
+
+    return min(pairs, key=lambda p: system(p[0]) == system(p[1]), default=[])
 
 
 def map_pair(
@@ -553,7 +554,7 @@ def map_pair(
     """The maps of two stored runs that keep `map.items`, `map.xy` and `map.count`; where there are none,
     those of two small models.
     """
-    two = pair_of([r for r in find_runs(folder) if "map.xy" in r.tensors], "sparseennet", folder)
+    two = pair_of([r for r in find_runs(folder) if "map.xy" in r.tensors], "SparseEnNet", folder)
 
     def frame(title, items, xy, count, ds):
         df = pd.DataFrame(
@@ -795,10 +796,10 @@ def watched(folder=None) -> dict[str, list[dict]]:  # title -> rows of the histo
     stored = {t: h for t, h in stored.items() if h}
     if stored:
         return stored
-    small = dict(epochs=5, rows=prefix_rows, every=10, watch=_each_epoch, clusters=16, warmup=1)
+    small = dict(epochs=5, rows=prefix_rows, every=10, watch=_each_epoch, n_clusters=16, warmup=1)
     return {
-        "small fenrec, built-in dataset": small_model(fenrec, **small)[1],
-        "small fenrec, without turned negatives": small_model(fenrec, hard=False, **small)[1],
+        "small FENRec, built-in dataset": small_model(FENRec, **small)[1],
+        "small FENRec, without turned negatives": small_model(FENRec, hard=False, **small)[1],
     }
 
 # %% ../nbs/60_playground.ipynb #c051
@@ -990,7 +991,7 @@ def cluster_pair(folder=None) -> dict[str, Tensor]:  # title -> [K,T]
     """`cluster.lengths` of two stored runs of one dataset, S4Rec's among them if there is one; where there
     are none, those of two small models.
     """
-    two = pair_of([r for r in find_runs(folder) if "cluster.lengths" in r.tensors], "s4rec", folder)
+    two = pair_of([r for r in find_runs(folder) if "cluster.lengths" in r.tensors], "S4Rec", folder)
     if two:
         return {
             f"{r.row()['method']} on {r.about['dataset']}, {r.path.stem[-8:]}": (
@@ -999,15 +1000,15 @@ def cluster_pair(folder=None) -> dict[str, Tensor]:  # title -> [K,T]
             for r in two
         }
     ds, rows, _ = builtin()
-    s4, icl = small_model(s4rec, clusters=32, seed=1)[0], small_model(iclrec, clusters=32)[0]
+    s4, icl = small_model(S4Rec, n_clusters=32, seed=1)[0], small_model(ICLRec, n_clusters=32)[0]
     with torch.no_grad():
         online, fitted = (
             s4.assign(s4.unit(represent_all(s4, rows)))[1],
             icl.kmeans.assign(represent_all(icl, rows)),
         )
     return {
-        "small s4rec, prototypes": lengths_in_clusters(online, ds.lengths[rows.user], 32),
-        "small iclrec, centroids": lengths_in_clusters(fitted, ds.lengths[rows.user], 32),
+        "small S4Rec, prototypes": lengths_in_clusters(online, ds.lengths[rows.user], 32),
+        "small ICLRec, centroids": lengths_in_clusters(fitted, ds.lengths[rows.user], 32),
     }
 
 # %% ../nbs/60_playground.ipynb #c069
@@ -1055,7 +1056,7 @@ def play_head(folder=None):
 @torch.no_grad()
 def hidden_state(user: int) -> tuple[Tensor, Tensor, int]:  # [D], [V,D], the next item
     "What a small SASRec makes of one user's history, its item table, and the item that comes next."
-    o, (ds, rows, _) = small_model(sasrec)[0].eval(), builtin()
+    o, (ds, rows, _) = small_model(SASRec)[0].eval(), builtin()
     b = rows[torch.tensor([user])].batch()
     return (
         o.encoder(b.items, b.layout, at=b.layout.last)[0],

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from seqrec_nb.batches import register
-from seqrec_nb.models.counts import popularity
+from seqrec_nb.models.counts import Popularity
 
 
 def called(name) -> int:  # how often, this time included
@@ -22,18 +22,24 @@ def end():
 
 
 @register
-def once(ds):
-    if called("once") == 1:
+class Once(Popularity):
+    "It ends its process the first time."
+
+    def __init__(self, *given, **settings):
+        if called("once") == 1:
+            end()
+        super().__init__(*given, **settings)
+
+
+@register
+class Always(Popularity):
+    "It ends its process each time."
+
+    def __init__(self, *given, **settings):
+        called("always")
         end()
-    return popularity(ds)
 
 
 @register
-def always(ds):
-    called("always")
-    end()
-
-
-@register
-def quiet(ds):
-    return popularity(ds)
+class Quiet(Popularity):
+    "It does what it should."

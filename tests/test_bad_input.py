@@ -20,19 +20,19 @@ from seqrec_nb.batches import prefix_rows, user_rows
 from seqrec_nb.data import from_frame, load
 from seqrec_nb.evaluate import recommend, recommend_users
 from seqrec_nb.models.atsrec import atsrec
-from seqrec_nb.models.cloze import bert4rec
-from seqrec_nb.models.convolution import caser, window_rows
-from seqrec_nb.models.counts import cooccurrence, decayed, popularity
-from seqrec_nb.models.factors import bpr_mf
-from seqrec_nb.models.fenrec import fenrec
-from seqrec_nb.models.genni import genni
-from seqrec_nb.models.intents import iclrec, icsrec
-from seqrec_nb.models.pretraining import s3rec_pretraining
-from seqrec_nb.models.recurrent import gru4rec, narm
-from seqrec_nb.models.s4rec import s4rec
-from seqrec_nb.models.sasrec import sasrec
-from seqrec_nb.models.sparseennet import sparseennet
-from seqrec_nb.models.views import cl4srec, coserec, duorec
+from seqrec_nb.models.cloze import BERT4Rec
+from seqrec_nb.models.convolution import Caser, window_rows
+from seqrec_nb.models.counts import Cooccurrence, DecayedTransitions, Popularity
+from seqrec_nb.models.factors import BPRMF
+from seqrec_nb.models.fenrec import FENRec
+from seqrec_nb.models.genni import GenNi
+from seqrec_nb.models.intents import ICLRec, ICSRec
+from seqrec_nb.models.pretraining import S3RecPretraining
+from seqrec_nb.models.recurrent import GRU4Rec, NARM
+from seqrec_nb.models.s4rec import S4Rec
+from seqrec_nb.models.sasrec import SASRec
+from seqrec_nb.models.sparseennet import SparseEnNet
+from seqrec_nb.models.views import CL4SRec, CoSeRec, DuoRec
 
 HOME = str(Path(seqrec_nb.__file__).parent)
 NAN, INF = float("nan"), float("inf")
@@ -284,7 +284,7 @@ def shop():
 
 @pytest.fixture(scope="module")
 def counter(shop):
-    return decayed(shop)
+    return DecayedTransitions(shop)
 
 
 IDS = [5, 9, 2]
@@ -369,7 +369,7 @@ def test_users_that_are_refused(shop, counter, users, part):
     (
         (None, "NoneType has no score"),
         ("a run", "str has no score"),
-        (decayed, "has no score"),
+        (DecayedTransitions, "has no score"),
         (dict(), "dict has no score"),
     ),
 )
@@ -381,18 +381,18 @@ def test_models_that_are_none(shop, model, part):
 
 SIZES = (0, -1, 2.5, 64.0, NAN, INF, True, None, "64")
 METHODS = {
-    sasrec: "max_len dim",
-    gru4rec: "max_len dim hidden layers",
-    narm: "max_len dim",
-    caser: "max_len dim targets k horizontal vertical",
-    bpr_mf: "dim",
-    duorec: "max_len dim",
-    fenrec: "clusters later",
-    icsrec: "clusters later",
-    iclrec: "clusters later",
-    s4rec: "clusters rounds",
-    sparseennet: "n_clusters later",
-    genni: "k",
+    SASRec: "max_len dim",
+    GRU4Rec: "max_len dim hidden layers",
+    NARM: "max_len dim",
+    Caser: "max_len dim targets k horizontal vertical",
+    BPRMF: "dim",
+    DuoRec: "max_len dim",
+    FENRec: "clusters later",
+    ICSRec: "clusters later",
+    ICLRec: "clusters later",
+    S4Rec: "clusters rounds",
+    SparseEnNet: "n_clusters later",
+    GenNi: "k",
     decayed: "window last",
     cooccurrence: "window",
 }
@@ -409,21 +409,21 @@ def test_sizes_that_are_refused(shop, method, name):
 @pytest.mark.parametrize(
     "method",
     (
-        sasrec,
-        gru4rec,
-        narm,
-        caser,
-        bert4rec,
-        cl4srec,
-        coserec,
-        duorec,
-        iclrec,
-        icsrec,
-        s3rec_pretraining,
-        genni,
-        s4rec,
-        sparseennet,
-        fenrec,
+        SASRec,
+        GRU4Rec,
+        NARM,
+        Caser,
+        BERT4Rec,
+        CL4SRec,
+        CoSeRec,
+        DuoRec,
+        ICLRec,
+        ICSRec,
+        S3RecPretraining,
+        GenNi,
+        S4Rec,
+        SparseEnNet,
+        FENRec,
     ),
 )
 def test_dropout_that_is_refused(shop, method):
@@ -435,16 +435,16 @@ def test_dropout_that_is_refused(shop, method):
 NUMBERS = {
     decayed: "d back a b hd",
     cooccurrence: "decay pop",
-    cl4srec: "weight tau",
-    coserec: "weight tau",
-    duorec: "weight tau",
-    iclrec: "views intents tau",
-    icsrec: "coarse fine tau",
-    s3rec_pretraining: "aap mip map sp mask",
-    genni: "alpha",
-    s4rec: "alpha beta1 beta2 lam tau1 tau2 tau3 eps",
-    sparseennet: "views clusters augmentation stability tau",
-    fenrec: "coarse fine gamma mu tau tau2 noise",
+    CL4SRec: "weight tau",
+    CoSeRec: "weight tau",
+    DuoRec: "weight tau",
+    ICLRec: "views intents tau",
+    ICSRec: "coarse fine tau",
+    S3RecPretraining: "aap mip map sp mask",
+    GenNi: "alpha",
+    S4Rec: "alpha beta1 beta2 lam tau1 tau2 tau3 eps",
+    SparseEnNet: "views clusters augmentation stability tau",
+    FENRec: "coarse fine gamma mu tau tau2 noise",
 }
 
 
@@ -455,30 +455,30 @@ def test_weights_and_temperatures_that_are_refused(shop, method, name):
 
 
 OTHERS = [
-    (coserec, dict(threshold=NAN), "threshold=nan"),
-    (fenrec, dict(m=NAN), "m=nan"),
-    (fenrec, dict(mix=NAN), "mix=nan"),
-    (fenrec, dict(warmup=NAN), "warmup=nan"),
-    (coserec, dict(warmup=NAN), "warmup=nan"),
-    (s4rec, dict(head_share=NAN), "head_share=nan"),
-    (sparseennet, dict(reversal=NAN), "reversal=nan"),
-    (sparseennet, dict(pool_ratio=NAN), "ratio=nan"),
-    (sparseennet, dict(hidden=0), "hidden=0"),
-    (sparseennet, dict(hidden=2.5), "hidden=2.5"),
-    (genni, dict(beta=NAN), "beta=nan"),
-    (genni, dict(growing=NAN), "growing=nan"),
-    (genni, dict(pace=NAN), "pace=nan"),
-    (bert4rec, dict(hide=NAN), "hide=nan"),
-    (bert4rec, dict(last=NAN), "last=nan"),
-    (sasrec, dict(layers=-1), "layers=-1"),
-    (sasrec, dict(layers=1.0), "layers=1.0"),
-    (sasrec, dict(layers=True), "layers=True"),
-    (sasrec, dict(heads=0), "heads=0"),
-    (sasrec, dict(heads=2.0), "heads=2.0"),
-    (sasrec, dict(heads=3), "equal parts"),
-    (sasrec, dict(loss="mse"), "one of ce"),
-    (narm, dict(p_out=NAN), "dropout_out=nan"),
-    (narm, dict(p_out=1.0), "dropout_out=1.0"),
+    (CoSeRec, dict(threshold=NAN), "threshold=nan"),
+    (FENRec, dict(m=NAN), "m=nan"),
+    (FENRec, dict(mix=NAN), "mix=nan"),
+    (FENRec, dict(warmup=NAN), "warmup=nan"),
+    (CoSeRec, dict(warmup=NAN), "warmup=nan"),
+    (S4Rec, dict(head_share=NAN), "head_share=nan"),
+    (SparseEnNet, dict(reversal=NAN), "reversal=nan"),
+    (SparseEnNet, dict(pool_ratio=NAN), "ratio=nan"),
+    (SparseEnNet, dict(hidden=0), "hidden=0"),
+    (SparseEnNet, dict(hidden=2.5), "hidden=2.5"),
+    (GenNi, dict(beta=NAN), "beta=nan"),
+    (GenNi, dict(growing=NAN), "growing=nan"),
+    (GenNi, dict(pace=NAN), "pace=nan"),
+    (BERT4Rec, dict(hide=NAN), "hide=nan"),
+    (BERT4Rec, dict(last=NAN), "last=nan"),
+    (SASRec, dict(layers=-1), "layers=-1"),
+    (SASRec, dict(layers=1.0), "layers=1.0"),
+    (SASRec, dict(layers=True), "layers=True"),
+    (SASRec, dict(heads=0), "heads=0"),
+    (SASRec, dict(heads=2.0), "heads=2.0"),
+    (SASRec, dict(heads=3), "equal parts"),
+    (SASRec, dict(loss="mse"), "one of ce"),
+    (NARM, dict(p_out=NAN), "dropout_out=nan"),
+    (NARM, dict(p_out=1.0), "dropout_out=1.0"),
 ]
 
 
@@ -514,9 +514,9 @@ def test_steps_that_are_refused(kw):
 
 def test_what_is_right_is_taken(shop):
     "The checks refuse nothing that is a size or a weight, whatever type holds it."
-    sasrec(shop, dim=np.int64(8), layers=0, heads=1, p=0)
-    gru4rec(shop, dim=4, hidden=4, p=np.float64(0.5))
-    s4rec(shop, alpha=0, beta1=np.float32(0.1), lam=1, clusters=np.int32(4), dim=8, heads=1)
-    duorec(shop, weight=0, tau=1, dim=8)
-    assert popularity(shop) is not None
-    assert len(recommend(decayed(shop, a=0, b=1, last=np.int64(3)), shop, IDS, k=np.int64(2))) == 2
+    SASRec(shop, dim=np.int64(8), layers=0, heads=1, dropout=0)
+    GRU4Rec(shop, dim=4, hidden=4, dropout=np.float64(0.5))
+    S4Rec(shop, clusters=0, views=np.float32(0.1), head=1, n_clusters=np.int32(4), dim=8, heads=1)
+    DuoRec(shop, views=0, tau=1, dim=8)
+    assert Popularity(shop) is not None
+    assert len(recommend(DecayedTransitions(shop, a=0, b=1, last=np.int64(3)), shop, IDS, k=np.int64(2))) == 2

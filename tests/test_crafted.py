@@ -3,6 +3,7 @@ never read as another.
 """
 
 import builtins
+import contextlib
 import copy
 import gzip
 import json
@@ -18,10 +19,10 @@ import pytest
 import torch
 
 import seqrec_nb.runs as runs
-from seqrec_nb.batches import REGISTERED
+from seqrec_nb.batches import REGISTERED, name_of
 from seqrec_nb.data import load, read_dataset, save_dataset
-from seqrec_nb.models.counts import markov1
-from seqrec_nb.models.sasrec import sasrec
+from seqrec_nb.models.counts import Markov1
+from seqrec_nb.models.sasrec import SASRec
 from seqrec_nb.runs import (
     find_runs,
     load_model,
@@ -33,6 +34,8 @@ from seqrec_nb.runs import (
     stored_run,
     study,
 )
+from seqrec_nb.settings import experiment, plain, registered
+from seqrec_nb.settings import made as made_again
 from seqrec_nb.train import load_tensors, save_tensors
 
 TINY = dict(epochs=1, dim=4, layers=1, heads=1, max_len=5, batch_size=2048, progress=False)
@@ -48,14 +51,15 @@ def said(f, *args, **kw):  # the message of the ValueError that a call raises
 def made(tmp_path_factory):
     "A folder with one whole run, its weights and the dataset."
     folder = tmp_path_factory.mktemp("whole")
-    return run(sasrec, folder=folder, **TINY)
+    return run(SASRec, folder=folder, **TINY)
 
 
 @pytest.fixture
 def quiet(monkeypatch, tmp_path):
     "What a crafted file might have called writes down that it was; nothing may."
     called = []
-    runs._import_methods()  # so that nothing is imported meanwhile, for which Python calls exec itself
+    with contextlib.suppress(LookupError):
+        registered("none")  # so that nothing is imported meanwhile, for which Python calls exec itself
     for module, name in (
         (os, "system"),
         (os, "popen"),
@@ -94,14 +98,16 @@ NAMES = [
     "seqrec_nb.runs:os.system",
     "seqrec_nb.runs:subprocess.Popen",
     "seqrec_nb.batches:Rows.__init__",
-    "seqrec_nb.models.sasrec:sasrec.__globals__",
+    "SASRec.__init__",
+    "Rows",
+    "UniformNegatives",
     "seqrec_nb.data:fetch",
     "seqrec_nb.data:save_dataset",
     "seqrec_nb.runs:publish",
     "seqrec_nb.nothing:at_all",
     "__main__:os",
     "antigravity:geohash",
-    "seqrec_nb.models.sasrec:sasrec(loss='bce').__class__",
+    "SASRec(loss='bce').__class__",
 ]
 
 
@@ -111,7 +117,10 @@ def test_names(made, tmp_path, quiet, part, name):
     modules = set(sys.modules)
 
     def change(about):
-        (about if part == "method" else about["protocol"])[part] = name
+        if part == "method":
+            about["method"] = name
+        else:
+            about["training"][part] = {"name": name}
         about["settings"] = {"cmd": f"touch {tmp_path}/PWNED"} if part == "method" else about["settings"]
 
     path = crafted(made, tmp_path, change)
@@ -122,42 +131,43 @@ def test_names(made, tmp_path, quiet, part, name):
     assert not (tmp_path / "PWNED").exists() and not {"antigravity", "pydoc"} & (set(sys.modules) - modules)
 
 
-PARTIALS = [
-    "(phase=__import__('os').system('true'))",
-    "(phase=partial(user_rows, phase='train'))",
-    "(phase=functools.partial(print))",
-    "(phase=print('x'))",
-    "(phase=[c for c in ().__class__.__base__.__subclasses__()])",
-    "(phase='train') or print('x')",
-    "(**{'phase': 'train'})",
-    "('train')",
-    "(phase=PGD(eta=print('x')))",
-    "(phase=PGD(nothing=1))",
-    "(phase=PGD(eta='x'))",
-    "(phase=3)",
-    "(ds=1)",
-    "(__class__=1)",
-    "(phase=" + "(" * 5000 + ")" * 5000 + ")",
-    "(phase=" + "-" * 50_000 + "1)",
-    "(",
-    "(phase=)",
-    "(phase='train'",
-    "(phase=" + "9" * 6000 + ")",
+GIVEN = [
+    {"phase": {"name": "os:system"}},
+    {"phase": {"make": "os:system"}},
+    {"phase": {"make": "SASRec", "ds": "x"}},
+    {"phase": {"make": "user_rows"}},
+    {"phase": {"make": "PGD", "nothing": 1}},
+    {"phase": {"make": "PGD", "eta": "x"}},
+    {"phase": {"make": "PGD", "name": "PGD"}},
+    {"phase": {}},
+    {"phase": 3},
+    {"phase": ["train"]},
+    {"phase": "__import__('os').system('true')"},
+    {"ds": 1},
+    {"objective": 1},
+    {"__class__": 1},
+    {"name": 3},
+    {"name": None},
+    {"name": ["user_rows"]},
+    {"name": "user_rows()"},
+    {"make": "user_rows"},
+    {"make": "user_rows", "name": "user_rows"},
 ]
 
 
-@pytest.mark.parametrize("given", PARTIALS, ids=range(len(PARTIALS)))
-def test_settings_in_a_name(made, tmp_path, quiet, given):
-    def change(about):
-        about["protocol"]["rows"] = "seqrec_nb.batches:user_rows" + given
-
-    path = crafted(made, tmp_path, change)
+@pytest.mark.parametrize("given", GIVEN, ids=range(len(GIVEN)))
+def test_settings_of_a_function(made, tmp_path, quiet, given):
+    path = crafted(made, tmp_path, put("training", "rows", value={"name": "user_rows"} | given))
+    assert path.name in said(load_model, path)
+    given = {{"phase": "perturb", "ds": "objective"}.get(k, k): v for k, v in given.items()}
+    path = crafted(made, tmp_path, put("training", "step", value={"name": "adversarial_step"} | given))
     assert path.name in said(load_model, path)
 
-    def change(about):
-        about["protocol"]["step"] = "seqrec_nb.train:adversarial_step" + given.replace("phase", "perturb")
 
-    path = crafted(made, tmp_path, change)
+@pytest.mark.parametrize("value", ["user_rows", 3, [], {}, True])
+@pytest.mark.parametrize("part", ["rows", "step"])
+def test_no_functions(made, tmp_path, quiet, part, value):
+    path = crafted(made, tmp_path, put("training", part, value=value))
     assert path.name in said(load_model, path)
 
 
@@ -177,8 +187,8 @@ SETTINGS = [
     {"dim": 2**40},
     {"dim": 10**30},
     {"dim": 1e400},
-    {"p": float("nan")},
-    {"p": "os:system"},
+    {"dropout": float("nan")},
+    {"dropout": "os:system"},
     {"loss": 3},
     {"loss": "../../x"},
     {"nothing": 1},
@@ -203,7 +213,7 @@ def test_datasets(made, tmp_path, quiet, name):
 @pytest.mark.parametrize("start", ["/etc/passwd", "../x", "a/b", "a\\b", "..", "", "x\0", 3, None, ["a"]])
 def test_starts(made, tmp_path, quiet, start):
     def change(about):
-        about.update(method="seqrec_nb.models.pretraining:s3rec", settings={"start": start, "loss": "bce"})
+        about.update(method="S3Rec", settings={"start": start, "loss": "bce"})
 
     path = crafted(made, tmp_path, change)
     assert path.name in said(load_model, path)
@@ -211,16 +221,18 @@ def test_starts(made, tmp_path, quiet, start):
         assert "is no run's name" in said(stored_run, start)
 
 
-def test_that_goes_on_from_itself(made, tmp_path, quiet, monkeypatch):
-    def itself(ds, start: str, max_len: int = 50):
-        return load_model(stored_run(start), ds)
+class Itself(SASRec):
+    "A method that goes on from the run that STEM names."
 
-    monkeypatch.setitem(REGISTERED, "test_crafted:itself", itself)
-    path = crafted(
-        made,
-        tmp_path,
-        lambda about: about.update(method="test_crafted:itself", settings={"start": made.path.stem}),
-    )
+    @classmethod
+    def make_encoder(cls, ds, config):
+        return load_model(stored_run(os.environ["STEM"]), ds).encoder
+
+
+def test_that_goes_on_from_itself(made, tmp_path, quiet, monkeypatch):
+    monkeypatch.setitem(REGISTERED, name_of(Itself), Itself)
+    monkeypatch.setenv("STEM", made.path.stem)
+    path = crafted(made, tmp_path, lambda about: about.update(method=name_of(Itself)))
     assert "goes on from itself" in said(load_model, path)
 
 
@@ -250,6 +262,7 @@ ABOUTS = (
             "data",
             "seed",
             "settings",
+            "training",
             "protocol",
             "history",
             "best",
@@ -260,17 +273,21 @@ ABOUTS = (
         )
     ]
     + [put("kind", value=v) for v in ("weights", 3, None)]
-    + [put("method", value=v) for v in (3, None, "", "sasrec", ":", "a:b c", "x" * 10**5)]
+    + [put("method", value=v) for v in (3, None, "", ":", "a:b c", "a b", "x(")]
     + [
-        put("protocol", k, value=v)
-        for k in ("epochs", "patience", "batch_size", "max_len")
+        put("training", k, value=v)
+        for k in ("epochs", "patience", "batch_size")
         for v in (0, -1, 10**30, 1e400, "1", True, None)
     ]
-    + [put("protocol", "max_len", value=10**9)]
-    + [put("protocol", "lr", value=v) for v in (0, -1.0, float("inf"), float("nan"), "1", None)]
+    + [put("training", "lr", value=v) for v in (0, -1.0, float("inf"), float("nan"), "1", None)]
     + [
+        put("training", "nothing", value=1),
+        put("training", "layout", value="x"),
         put("protocol", "nothing", value=1),
+        put("protocol", "select", value="x"),
+        put("protocol", "seen_score", value="nan"),
         put("protocol", value=[]),
+        put("training", value=[]),
         put("settings", value=[1]),
         put("seed", value=10**400),
         put("seed", value="0"),
@@ -316,16 +333,16 @@ def test_no_description_and_no_ranks(made, tmp_path, quiet):
 
 def test_other_registered_things(made, tmp_path, quiet):
     "What is registered for another purpose makes no model, and says so."
-    for name in ("seqrec_nb.batches:user_rows", "seqrec_nb.adversary:PGD", "seqrec_nb.train:plain_step"):
+    for name in ("user_rows", "PGD", "plain_step"):
         path = crafted(made, tmp_path, lambda about: about.update(method=name, settings={}))
         assert path.name in said(load_model, path)
-    path = crafted(made, tmp_path, put("protocol", "rows", value="seqrec_nb.models.sasrec:sasrec"))
+    path = crafted(made, tmp_path, put("training", "rows", value={"name": "SASRec"}))
     assert path.name in said(load_model, path)
 
 
 def test_handed_in(made, tmp_path, monkeypatch):
     "What is not registered is handed in, under its own name."
-    path = crafted(made, tmp_path, put("protocol", "rows", value="elsewhere:my_rows"))
+    path = crafted(made, tmp_path, put("training", "rows", value={"name": "elsewhere:my_rows"}))
 
     def my_rows(ds, max_len=50):
         return runs.user_rows(ds, max_len=max_len)
@@ -341,24 +358,15 @@ def test_handed_in(made, tmp_path, monkeypatch):
 
 
 def test_every_method_is_registered():
-    """The fixed list holds every module of methods; every system's method, rows and step can be found by its
-    address.
-    """
+    "Every system's method, rows and step are found by the names that a stored run has for them."
     from seqrec_nb.systems import systems
 
-    runs._import_methods()
-    folder = Path(runs.__file__).parent / "models"
-    assert (
-        {p.stem for p in folder.glob("*.py")} - {"__init__"}
-        == {m.split(".")[2] for m in sys.modules if m.startswith("seqrec_nb.models.")}
-        == set(runs.MODELS)
-    )
     for dataset in ("builtin", "beauty"):
-        for call, _ in systems(dataset).values():
-            for given in (call, call.get("start")):
-                for k in ("method", "rows", "step"):
-                    if isinstance(given, dict) and k in given:
-                        assert callable(runs._find(runs.address(given[k])))
+        for e, _ in systems(dataset).values():
+            for given in (e, e.after):
+                if given is not None:
+                    assert registered(name_of(given.method)) is given.method
+                    assert all(made_again(plain(f)) for f in (given.rows, given.training.step))
 
 
 # Damage
@@ -437,7 +445,7 @@ def test_no_damage_is_read_as_something_else(made, tmp_path):
 
 
 def test_damaged_runs_are_left_out(made, tmp_path, capsys, monkeypatch):
-    a, b = (run(markov1, folder=tmp_path, seed=s) for s in (0, 1))
+    a, b = (run(Markov1, folder=tmp_path, seed=s) for s in (0, 1))
     content = bytearray(a.path.read_bytes())
     content[-7] ^= 1
     a.path.unlink()
@@ -459,7 +467,7 @@ def test_damaged_runs_are_left_out(made, tmp_path, capsys, monkeypatch):
     with pytest.raises(FileNotFoundError, match="which is damaged"):
         stored_run(a.path.stem)
     capsys.readouterr()
-    again = run(markov1, folder=tmp_path, seed=0)  # is repeated, and the damaged file stays
+    again = run(Markov1, folder=tmp_path, seed=0)  # is repeated, and the damaged file stays
     assert (
         again.path == a.path
         and (again.ranks == a.ranks).all()
@@ -474,7 +482,7 @@ def test_damaged_weights(made, tmp_path):
     content = bytearray(weights.read_bytes())
     content[-7] ^= 1
     weights.write_bytes(content)
-    assert weights.name in (text := said(load_model, path)) and "train it once more: run(sasrec" in text
+    assert weights.name in (text := said(load_model, path)) and "train it once more: run(SASRec" in text
 
 
 def test_older_files_get_a_digest(made, tmp_path):
@@ -535,33 +543,27 @@ def test_a_study_outlives_a_worker(tmp_path, monkeypatch):
     import killers
 
     monkeypatch.setenv("KILLERS", str(tmp_path))
-    calls = [
-        dict(method=killers.always),
-        dict(method=killers.once),
-        dict(method=markov1),
-        dict(method=killers.quiet),
-        dict(method=markov1, seed=1),
-    ]
+    calls = [killers.Always, killers.Once, Markov1, killers.Quiet, experiment(Markov1, seed=1)]
     with pytest.raises(
         RuntimeError, match="1 of 5 runs failed, the others are stored.*ended twice without an answer"
     ):
         study(calls, jobs=2, progress=False, folder=tmp_path / "runs")
     assert sorted(r.about["method"] for r in find_runs(tmp_path / "runs")) == [
-        "killers:once",
-        "killers:quiet",
-        *["seqrec_nb.models.counts:markov1"] * 2,
+        *["Markov1"] * 2,
+        "killers:Once",
+        "killers:Quiet",
     ]
     assert (tmp_path / "always").read_text() == "xx" and (tmp_path / "once").read_text() == "xx"
     table = study(calls[1:], jobs=2, progress=False, folder=tmp_path / "runs")
-    assert list(table.method) == ["once", "markov1", "quiet", "markov1"]
+    assert list(table.method) == ["Once", "Markov1", "Quiet", "Markov1"]
 
 
 # Arguments of run that cannot be meant
 
 WRONG = [
     (dict(step=1), "step=1: a function is wanted"),
+    (dict(step=None), "step=None: a function is wanted"),
     (dict(rows=True), "rows=True: a function is wanted"),
-    (dict(rows=None), "rows=None: a function"),
     (dict(watch=3), "watch=3: a function"),
     (dict(keep="x"), "keep='x': a function"),
     (dict(batch_size=True), "batch_size=True: a whole number"),
@@ -570,7 +572,7 @@ WRONG = [
     (dict(max_len=10**9), "100,000 at most"),
     (dict(seen_score=True), "seen_score=True"),
     (dict(seen_score="nan"), "seen_score='nan'"),
-    (dict(lr=float("nan")), "lr=nan: a number, above 0 and finite"),
+    (dict(lr=float("nan")), "lr=nan: a number, above 0"),
     (dict(lr=float("inf")), "lr=inf"),
     (dict(lr=True), "lr=True"),
     (dict(lr=0), "lr=0"),
@@ -579,22 +581,25 @@ WRONG = [
     (dict(weight_decay=float("inf")), "weight_decay=inf"),
     (dict(weight_decay=True), "weight_decay=True"),
     (dict(weight_decay=-1.0), "weight_decay=-1.0"),
-    (dict(dim=True), "dim=True: sasrec takes a whole number"),
-    (dict(p=True), "p=True: sasrec takes a number"),
-    (dict(p=float("nan")), "p=nan"),
+    (dict(dim=True), "dim=True: a whole number"),
+    (dict(dropout=True), "dropout=True: a number"),
+    (dict(dropout=float("nan")), "dropout=nan"),
     (dict(dim=4.5), "dim=4.5"),
-    (dict(loss=True), "loss=True: sasrec takes a text"),
+    (dict(loss=True), "loss=True: one of ce, bce"),
     (dict(seed=True), "seed=True"),
     (dict(seed=2**70), "seed="),
     (dict(select=5), "select=5: a text"),
     (dict(device=None), "device=None: 'cpu' or 'cuda'"),
+    (dict(layout="x"), "layout='x'"),
+    (dict(training=3), "training=3: a TrainingConfig"),
+    (dict(protocol={}), "protocol={}: a Protocol"),
 ]
 
 
 @pytest.mark.parametrize("wrong, text", WRONG, ids=[str(w) for w, _ in WRONG])
 def test_arguments(tmp_path, wrong, text):
     with pytest.raises((TypeError, ValueError)) as e:
-        run(sasrec, folder=tmp_path, **{**TINY, **wrong})
+        run(SASRec, folder=tmp_path, **{**TINY, **wrong})
     assert text in str(e.value) and "\n" not in str(e.value) and not list(tmp_path.iterdir())
 
 
@@ -602,13 +607,13 @@ def test_names_and_folders(tmp_path):
     from dataclasses import replace
 
     assert "give the dataset a shorter name" in said(
-        run, markov1, replace(load(), name="x" * 300), folder=tmp_path
+        run, Markov1, replace(load(), name="x" * 300), folder=tmp_path
     )
     (tmp_path / "file").write_text("no folder")
     assert "name another folder" in said(
-        run, sasrec, folder=tmp_path / "file", **TINY
-    ) and "name another folder" in said(run, sasrec, folder=tmp_path / "file" / "below", **TINY)
+        run, SASRec, folder=tmp_path / "file", **TINY
+    ) and "name another folder" in said(run, SASRec, folder=tmp_path / "file" / "below", **TINY)
     long = tmp_path / "long"
     for name in ("x" * 120, "ü" * 60, "a/../../b", ".."):
-        r = run(markov1, replace(load(), name=name), folder=long)
+        r = run(Markov1, replace(load(), name=name), folder=long)
         assert r.path.parent == long and r.path.exists()

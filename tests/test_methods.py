@@ -2,61 +2,50 @@
 changes nothing.
 """
 
-import inspect
-
 import pytest
 import torch
 
 from seqrec_nb.analyse import similarities, watch_similarities
-from seqrec_nb.batches import user_rows
 from seqrec_nb.data import load
-from seqrec_nb.models.fenrec import PLUGGED, cl4srec_fenrec, duorec_fenrec
-from seqrec_nb.models.sparseennet import sparseennet
-from seqrec_nb.models.views import Contrast, duorec
+from seqrec_nb.models.fenrec import PLUGGED, CL4SRecFENRec, DuoRecFENRec
+from seqrec_nb.models.sparseennet import SparseEnNetInBatch
+from seqrec_nb.models.views import Contrast
+from seqrec_nb.settings import experiment
 from seqrec_nb.systems import systems
-from seqrec_nb.train import Training, plain_step, train
+from seqrec_nb.train import Objective, Training, train
 
 torch.set_num_threads(1)
-SMALL = {"dim": 8, "hidden": 8, "layers": 1, "heads": 1, "max_len": 5, "warmup": 1}
+SMALL = {"dim": 8, "hidden": 8, "layers": 1, "heads": 1, "max_len": 5, "warmup": 1, "n_clusters": 4}
 
 
-def calls():
-    "One call for each method, by name; of S3-Rec the pre-training, which needs no stored run."
+def experiments():
+    "One experiment for each method, by name; of S3-Rec the pre-training, which needs no stored run."
     found = {}
-    for name, (call, _) in systems("builtin").items():
-        pre = isinstance(call.get("start"), dict)
-        call = call["start"] if pre else call
-        if "ds" in inspect.signature(call["method"]).parameters and name not in (
-            "popularity",
-            "Markov-1",
-            "decayed transitions",
-        ):
-            found[f"{name}, pre-training" if pre else name] = call
-    duo = {k: v for k, v in found["DuoRec"].items() if k != "method"}
-    found["CL4SRec with FENRec"] = {"method": cl4srec_fenrec, **PLUGGED["beauty"]}
-    found["DuoRec with FENRec and noise"] = {**duo, "method": duorec_fenrec, "noise": 2.0}
-    found["DuoRec, un"] = {**duo, "method": duorec, "mode": "un"}
-    found["SparseEnNet, in batch"] = {"method": sparseennet, "negatives": "in batch"}
+    for name, (e, _) in systems("builtin").items():
+        if issubclass(e.method, Objective):
+            found[name if e.after is None else f"{name}, pre-training"] = e.after or e
+    duo = found["DuoRec"]
+    found["CL4SRec with FENRec"] = experiment(CL4SRecFENRec, **PLUGGED["beauty"])
+    found["DuoRec with FENRec and noise"] = duo.but(method=DuoRecFENRec, noise=2.0)
+    found["DuoRec, un"] = duo.but(mode="un")
+    found["SparseEnNet, in batch"] = experiment(SparseEnNetInBatch)
     return found
 
 
-CALLS = calls()
+EXPERIMENTS = experiments()
 
 
-def begin(call, double=False, **kw):
+def begin(e, double=False, **kw):
     "A small training of a method on an eighth of its rows."
-    takes = inspect.signature(call["method"]).parameters
-    small = {k: v for k, v in SMALL.items() if k in takes}
-    small |= {k: 4 for k in ("clusters", "n_clusters") if k in takes and isinstance(takes[k].default, int)}
-    settings = {k: v for k, v in call.items() if k in takes} | small
+    e = e.but(**{n: v for n, v in SMALL.items() if e.has(n)})
     ds = load()
-    rows = call.get("rows", user_rows)(ds, max_len=settings.get("max_len", 5))
+    rows = e.rows(ds, max_len=e.max_len)
     rows = rows[torch.arange(0, len(rows), 1 + len(rows) // 150)]
     torch.manual_seed(0)
-    objective = call["method"](ds, **settings)
+    objective = e.method(ds, e.config)
     if double:
         objective.double()
-    return Training(objective, rows, batch_size=64, step=call.get("step", plain_step), **kw)
+    return Training(objective, rows, batch_size=64, step=e.training.step, **kw)
 
 
 def look(training):
@@ -73,11 +62,11 @@ def look(training):
     return {}
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_watching_leaves_training_equal_to_the_bit(name):
     states = []
     for watch in (None, look):
-        t = begin(CALLS[name])
+        t = begin(EXPERIMENTS[name])
         history, _ = train(t, lambda objective: 1.0, epochs=2, progress=False, watch=watch)
         states.append(
             (t.objective.state_dict(), [{k: v for k, v in r.items() if "seconds" not in k} for r in history])
@@ -87,9 +76,9 @@ def test_watching_leaves_training_equal_to_the_bit(name):
     assert all(torch.equal(x, watched[n]) or torch.isnan(x).all() for n, x in alone.items())
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", EXPERIMENTS)
 def test_double_precision(name):
-    t = begin(CALLS[name], double=True)
+    t = begin(EXPERIMENTS[name], double=True)
     before = {n: p.detach().clone() for n, p in t.objective.named_parameters()}
     o = t.objective
     for epoch in (1, 2):  # in the second one warm-ups are over

@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from seqrec_nb.batches import user_rows
 from seqrec_nb.data import load
-from seqrec_nb.models.sasrec import sasrec
+from seqrec_nb.models.sasrec import SASRec
 from seqrec_nb.train import Training, fit, load_tensors, save_tensors
 from seqrec_nb.workers import fit_on_ray, share
 
@@ -20,7 +20,7 @@ def make(loss="ce"):
     torch.manual_seed(0)
     ds = load()
     return Training(
-        sasrec(ds, loss, dim=16, layers=1, max_len=20, p=0.0),
+        SASRec(ds, loss, dim=16, layers=1, max_len=20, dropout=0.0),
         user_rows(ds, max_len=20)[torch.arange(640)],
         64,
     )

@@ -16,12 +16,13 @@ from torch import Tensor
 from ..adversary import APR, FGM, FGSM, PGD, FreeAT
 from ..batches import Rows, prefix_rows, register, user_rows
 from ..data import Dataset, check_whole
-from .cloze import bert4rec
-from .intents import iclrec
-from .recurrent import gru4rec, narm
-from .sasrec import sasrec
-from .views import cl4srec, duorec
+from .cloze import BERT4RecConfig
+from .intents import ICLRecConfig
+from .recurrent import GRU4RecConfig, NARMConfig
+from .sasrec import SASRecConfig
+from .views import CL4SRecConfig, DuoRecConfig
 from ..samplers import UniformNegatives
+from ..settings import Experiment
 from ..train import adversarial_step
 
 # %% ../../nbs/31_atsrec.ipynb #c010
@@ -76,15 +77,16 @@ ABLATIONS = {
 
 # %% ../../nbs/31_atsrec.ipynb #c026
 SEVEN = {
-    "SASRec": dict(method=sasrec, loss="bce"),
-    "GRU4Rec": dict(method=gru4rec, loss="bce", hidden=64, layers=2, p=0.5),
-    "NARM": dict(method=narm, loss="bce"),
-    "BERT4Rec": dict(method=bert4rec),
+    "SASRec": SASRecConfig(loss="bce"),
+    "GRU4Rec": GRU4RecConfig(loss="bce", hidden=64, layers=2, dropout=0.5),
+    "NARM": NARMConfig(),
+    "BERT4Rec": BERT4RecConfig(),
     # the first four are in the authors' code; which three more the paper means, it does not say here
-    "CL4SRec": dict(method=cl4srec),
-    "DuoRec": dict(method=duorec, rows=prefix_rows),
-    "ICLRec": dict(method=iclrec),
+    "CL4SRec": CL4SRecConfig(),
+    "DuoRec": DuoRecConfig(),
+    "ICLRec": ICLRecConfig(),
 }
+SEVEN = {name: Experiment(config) for name, config in SEVEN.items()}
 
 # %% ../../nbs/31_atsrec.ipynb #c033
 def noisy_test(

@@ -216,7 +216,7 @@ class BERT4RecNextConfig(TransformerConfig):
 
 @register
 class BERT4RecNext(Method, MaskedNext):
-    "What BSARec's repository calls BERT4Rec. For `rows=prefix_rows`."
+    "What BSARec's repository calls BERT4Rec."
 
     Config = BERT4RecNextConfig
     rows = staticmethod(prefix_rows)

@@ -119,7 +119,7 @@ class NextItems(Objective):
         if rows.every:
             raise ValueError(
                 "these rows ask for the next item at each position; this method learns the items after a"
-                " window: rows=window_rows, and max_len=5 (`CASER` has both)"
+                " window: rows=window_rows, and max_len=5, the defaults of `Caser`"
             )
         if (rows.start + rows.length + self.targets < rows.ds.offsets[rows.user + 1] - 2).all():
             raise ValueError(

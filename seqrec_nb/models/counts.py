@@ -80,7 +80,7 @@ def _little(ds):
 
 # %% ../../nbs/20_counts.ipynb #c007
 class Counting(CountingModel):
-    "A counting model made of a dataset and a config. A method says what is counted: the arguments of `CountingModel`."
+    "A counting model of a dataset and a config. A method says what is counted, as `CountingModel` takes it."
 
     Config = Config
     rows = staticmethod(user_rows)  # not used: there is nothing to train
@@ -90,6 +90,10 @@ class Counting(CountingModel):
         config_for(cls)
 
     def __init__(self, ds: Dataset, config: Config | None = None, **settings):
+        if config is not None and (settings or not isinstance(config, self.Config)):
+            raise TypeError(
+                f"{type(self).__name__} takes a {self.Config.__name__}, or settings by name, not both"
+            )
         self.config = self.Config.of(**settings) if config is None else config
         super().__init__(**self.counted(ds, self.config), ds=ds)
 

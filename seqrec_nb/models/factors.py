@@ -85,7 +85,7 @@ class Factorisation(NextItem):
         if rows.every:
             raise ValueError(
                 "these rows ask for what follows each item, so the first item of a history would never be"
-                " learned: rows=pair_rows (`BPR_MF` has it)"
+                " learned: rows=pair_rows, the default of `BPRMF`"
             )
         super().setup(rows)
 

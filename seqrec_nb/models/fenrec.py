@@ -67,7 +67,11 @@ class LookAheadConfig(Config):
     "The settings of FENRec's two losses."
 
     gamma: float = setting(
-        0.2, "label: weight of an item relative to the one before it; 0: the target alone", r"\gamma", "Eq. 7", least=0
+        0.2,
+        "label: weight of an item relative to the one before it; 0: the target alone",
+        r"\gamma",
+        "Eq. 7",
+        least=0,
     )
     warmup: int = setting(20, "epochs of InfoNCE", where="Eq. 5", least=0)
     hard: bool = setting(True, "hard negatives after the warm-up; False: InfoNCE throughout")
@@ -111,6 +115,11 @@ class EnduringContrast(InfoNCE):
         if not self.is_hard(epoch):
             return super().of(batch, views, epoch)
         c = self.config
+        if len(batch.noise) and batch.noise.shape[1] != views[0].shape[1]:
+            raise ValueError(
+                f"noise is made for views as wide as an item, {batch.noise.shape[1]}, and these have"
+                f" {views[0].shape[1]}: noise=0."
+            )
         target = batch.next if c.masked else None
         noise = noise_negatives(*(views * 2)[:2], batch.noise, target) if len(batch.noise) else None
 
@@ -287,5 +296,7 @@ class DuoRecFENRec(LookingAhead, DuoRec):
 
 # on top of the method's own preset
 PLUGGED = {
-    name: {k: getattr(e.config, k) for k in ("gamma", "mix", "tau2")} for name, e in FENREC.items() if name != "builtin"
+    name: {k: getattr(e.config, k) for k in ("gamma", "mix", "tau2")}
+    for name, e in FENREC.items()
+    if name != "builtin"
 }

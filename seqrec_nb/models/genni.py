@@ -6,7 +6,7 @@
 __all__ = ['GENNI', 'GENNI_BPR', 'GENNI_AUTHORS', 'TRIALS', 'UNIFORM', 'ABLATIONS', 'ModelNegatives', 'check_hardness',
            'GenNiConfig', 'GenNi', 'GenNiS3Config', 'GenNiS3', 'owned', 'NotTheHistory', 'NotTheSequence', 'AnyItem',
            'ForEachPosition', 'GenNiNotTheHistory', 'GenNiNotTheSequence', 'GenNiAnyItem', 'GenNiForEachPosition',
-           'GenNiSum', 'GenNiMean']
+           'GenNiSum', 'GenNiMean', 'watch_alpha']
 
 # %% ../../nbs/30_genni.ipynb #c002
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..batches import Batch, register
 from ..data import check_number
-from ..losses import bce
+from ..losses import bce, cross_entropy
 from .pretraining import check_pretrained, pretrained
 from .sasrec import LOSSES, SASRec, SASRecConfig
 from ..samplers import adjusted_alpha, candidates, growing_beta, model_negatives
@@ -42,6 +42,8 @@ class ModelNegatives(NextItemLoss):
         high: float = 6.0,  # its largest value
     ):
         super().__init__(function, None, k)
+        if function is cross_entropy:
+            raise ValueError("cross_entropy compares with all items, so no negatives are used: give bce or bpr")
         check_hardness(alpha, beta, growing, adjust, pace, high)
         candidates(2, beta)  # refuses a share that cannot be
         self.beta, self.growing, self.adjust, self.pace, self.high = beta, growing, adjust, pace, high
@@ -242,6 +244,12 @@ class GenNiMean(GenNi):
         return partial(function, reduce="mean")
 
 # %% ../../nbs/30_genni.ipynb #c054
+@register
+def watch_alpha(training) -> dict:  # for `run(..., watch=watch_alpha)`
+    "What the self-adjusting alpha is after each epoch."
+    return {"alpha": training.objective.loss.alpha.item()}
+
+
 # Sports and Toys: unpublished, said to be similar; to be chosen among TRIALS
 GENNI = {
     name: Experiment(GenNiConfig(alpha=alpha), name)

@@ -40,7 +40,9 @@ class S4RecConfig(TransformerConfig):
     tau1: float = setting(0.1, "temperature of the clusters", r"\tau_1", "Eq. 8", above=0)
     tau2: float = setting(1.0, "temperature of the views", r"\tau_2", "Eq. 14", above=0)
     tau3: float = setting(1.0, "temperature of the distillation", r"\tau_3", "Eq. 15", above=0)
-    eps: float = setting(0.05, "sharpness of Sinkhorn-Knopp; smaller is harder", r"\epsilon", "Eq. 9", above=0)
+    eps: float = setting(
+        0.05, "sharpness of Sinkhorn-Knopp; smaller is harder", r"\epsilon", "Eq. 9", above=0
+    )
     rounds: int = setting(3, "rounds of Sinkhorn-Knopp", where="Eq. 11", least=1)
     head_share: float = setting(0.2, "share of the users who are head", least=0, most=1)
     operators: str = setting("MCRI", "letters of mask, crop, reorder, insert")
@@ -56,7 +58,9 @@ class S4RecConfig(TransformerConfig):
             raise ValueError(f"operators={self.operators!r}: one or more of the letters M, C, R, I")
 
 
-def s4rec_operators(ds, config: S4RecConfig) -> dict:  # letter -> (items, length, generator) -> (items, length)
+def s4rec_operators(
+    ds, config: S4RecConfig
+) -> dict:  # letter -> (items, length, generator) -> (items, length)
     "The ways in which S4Rec changes a row."
     return {
         "M": partial(mask, ratio=config.mask_ratio, token=ds.n_items + 1),  # Eq. 2
@@ -104,7 +108,9 @@ class S4Rec(NextItemMethod, Contrast):
             **super().parts(ds, config),
         )
 
-    operators = staticmethod(s4rec_operators)
+    @classmethod
+    def operators(cls, ds, config) -> dict:
+        return s4rec_operators(ds, config)
 
     def __init__(self, ds, *given, **named):
         super().__init__(ds, *given, **named)
@@ -275,19 +281,19 @@ class S4RecHeadFrom(S4Rec):
 class S4RecKeepsCrop(S4Rec):
     "A crop keeps one window of the rest, as in other systems; printed is that it takes one out."
 
-    @staticmethod
-    def operators(ds, config):
+    @classmethod
+    def operators(cls, ds, config):
         kept = partial(crop, ratio=round(1 - config.crop_ratio, 9), inclusive_start=True)
-        return s4rec_operators(ds, config) | {"C": kept}
+        return super().operators(ds, config) | {"C": kept}
 
 
 @register
 class S4RecCoversByPadding(S4Rec):
     "A covered item becomes padding, which nobody attends to."
 
-    @staticmethod
-    def operators(ds, config):
-        return s4rec_operators(ds, config) | {"M": partial(mask, ratio=config.mask_ratio, token=0)}
+    @classmethod
+    def operators(cls, ds, config):
+        return super().operators(ds, config) | {"M": partial(mask, ratio=config.mask_ratio, token=0)}
 
 
 @dataclass(frozen=True)

@@ -98,4 +98,5 @@ class SASRecPop(SASRec):
         return dict(loss=bce, sampler=partial(PopularityNegatives, gamma=config.gamma))
 
 # %% ../../nbs/21_sasrec.ipynb #c012
-SMALL = dict(dropout=0.3, lr=2e-3, patience=10)  # arguments of `run` for a small dataset, such as the built-in one
+# values for a small dataset, such as the built-in one: run(SASRec, **SMALL)
+SMALL = dict(dropout=0.3, lr=2e-3, patience=10)

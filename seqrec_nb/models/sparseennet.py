@@ -76,7 +76,9 @@ class SparseEnNetConfig(TransformerConfig):
 
     loss: str = setting("bce", "next-item loss", where="Eq. 12", choices=LOSSES)
     views: float = weight(0.1, "contrast of the views (NSL)", r"\lambda_1", "Eq. 11")
-    clusters: float = weight(0.1, "contrast with all clusters (SEL); 0: none are made", r"\lambda_2", "Eq. 13")
+    clusters: float = weight(
+        0.1, "contrast with all clusters (SEL); 0: none are made", r"\lambda_2", "Eq. 13"
+    )
     augmentation: float = weight(0.05, "adversary that tells the operator (AD)", r"\lambda_3", "Eq. 6-8")
     stability: float = weight(0.05, "adversary that tells same from different (SD)", r"\lambda_3", "Eq. 9-10")
     operators: str = setting("CMRP", "letters of crop, mask, reorder, pooling")
@@ -94,8 +96,8 @@ class SparseEnNetConfig(TransformerConfig):
         letters = set(self.operators)
         if letters - set("CMRP") or len(letters) < max(2, len(self.operators)):
             raise ValueError(
-                f"operators={self.operators!r}: two or more of the letters of crop, mask, reorder and pooling,"
-                " each once, such as 'CMRP'"
+                f"operators={self.operators!r}: two or more of the letters of crop, mask, reorder and"
+                " pooling, each once, such as 'CMRP'"
             )
 
 
@@ -172,8 +174,15 @@ class SparseEnNet(NextItemMethod, Contrast):
     def near_cluster(self, z: Tensor, cluster: Tensor) -> Tensor:  # [B,D], [B] -> scalar, Eq. 13
         return prototype_nce(z, self.kmeans.intents(), cluster, self.config.tau)
 
+    def pairs(self, a, operator) -> dict:  # what `stability_loss` is told beside a pair of one operator
+        return {"other": a}
+
+    def stability_reversal(self) -> float:
+        return self.config.reversal
+
     def unstable(self, a, b, again, operator) -> Tensor:  # [B,D] each, [B] the operator of b -> scalar
-        return stability_loss(self.guess_same, b, again, other=a, scale=self.config.reversal)
+        told = self.pairs(a, operator)
+        return stability_loss(self.guess_same, b, again, scale=self.stability_reversal(), **told)
 
     def terms(self, batch):
         a, b, *again = self.encode_views(batch)
@@ -265,24 +274,24 @@ class SparseEnNetTellsOperator(SparseEnNet):
     def answers(self):
         return len(self.config.operators)
 
-    def unstable(self, a, b, again, operator):
-        return stability_loss(self.guess_same, b, again, operator=operator, scale=self.config.reversal)
+    def pairs(self, a, operator):
+        return {"operator": operator}
 
 
 @register
 class SparseEnNetSameOnly(SparseEnNet):
     "The stability discriminator sees pairs of one operator alone."
 
-    def unstable(self, a, b, again, operator):
-        return stability_loss(self.guess_same, b, again, scale=self.config.reversal)
+    def pairs(self, a, operator):
+        return {}
 
 
 @register
 class SparseEnNetCooperative(SparseEnNet):
     "The encoder helps the stability discriminator: no reversal there."
 
-    def unstable(self, a, b, again, operator):
-        return stability_loss(self.guess_same, b, again, other=a, scale=-1.0)
+    def stability_reversal(self):
+        return -1.0
 
 
 class InBatch(NextItemLoss):

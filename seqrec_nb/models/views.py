@@ -19,6 +19,7 @@ from seqrec_nb.augment import (
     choose_one,
     choose_two,
     crop,
+    five_operators,
     hybrid,
     mask,
     per_row,
@@ -27,7 +28,6 @@ from seqrec_nb.augment import (
     similar_by_counts,
     similar_by_embedding,
 )
-from ..augment import coserec as five_operators
 from ..batches import Batch, Layout, layout_for, prefix_rows, register
 from ..encoders import Transformer
 from ..losses import info_nce
@@ -139,7 +139,7 @@ class Contrast(NextItem):
 
 
 def twice(operator):  # (items, length, generator) -> (items, length); becomes a maker of two views
-    "Two views of each row by one operator, drawn anew for each. It works on copies, as it may write into its own."
+    "Two views of each row by one operator, drawn anew for each, on copies: it may write into its own."
     return lambda items, length, generator=None: [
         operator(items.clone(), length.clone(), generator) for _ in range(2)
     ]
@@ -326,7 +326,8 @@ class CoSeRec(NextItemMethod, Contrast):
 
 COSEREC = {
     "beauty": Experiment(
-        CoSeRecConfig(threshold=12, short="SIMRC", insert_ratio=0.5, substitute_ratio=0.05, warmup=220), "beauty"
+        CoSeRecConfig(threshold=12, short="SIMRC", insert_ratio=0.5, substitute_ratio=0.05, warmup=220),
+        "beauty",
     ),
     "sports": Experiment(CoSeRecConfig(), "sports"),
     "yelp": Experiment(CoSeRecConfig(insert_ratio=0.5, warmup=300), "yelp"),

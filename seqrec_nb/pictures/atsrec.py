@@ -13,14 +13,15 @@ from ..analyse import COLOURS, blank, missing, panels, pools
 from ..data import Dataset
 from ..evaluate import ndcg, ranks
 from ..models.atsrec import ATSREC, noisy_test
-from ..models.sasrec import SASREC, sasrec
+from ..models.sasrec import SASREC
 from ..runs import Run
+from ..settings import Experiment
 from ..train import Objective
 
 # %% ../../nbs/41_atsrec.ipynb #c004
-def calls(dataset: str = "toys") -> dict[str, dict]:  # name -> arguments of `run`
-    base = dict(method=sasrec, loss="bce", **SASREC[dataset])
-    return {"SASRec, BCE": base, "ATSRec": base | ATSREC[dataset]}
+def calls(dataset: str = "toys") -> dict[str, Experiment]:
+    base = SASREC[dataset].but(loss="bce")
+    return {"SASRec, BCE": base, "ATSRec": base.but(**ATSREC[dataset])}
 
 # %% ../../nbs/41_atsrec.ipynb #c009
 NOISE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)

@@ -84,7 +84,7 @@ def median_of(run: Run, kind: str, epoch: int) -> Estimate:
     """The median similarity of a kind at a watched epoch; the interval counts the batch's disjoint pairs of
     rows.
     """
-    q, pairs = run.history.loc[epoch, kind], run.about["protocol"]["batch_size"] // 2
+    q, pairs = run.history.loc[epoch, kind], run.about["training"]["batch_size"] // 2
     if not isinstance(q, list):
         raise ValueError(f"no {kind} similarities were watched at epoch {epoch}")
     half = 0.98 / math.sqrt(pairs)  # of the share of values below the median

@@ -10,17 +10,18 @@ import textwrap
 
 from ..analyse import COLOURS, blank, panels
 from ..evaluate import interval
-from ..models.intents import ICLREC, iclrec
-from ..models.sparseennet import SPARSEENNET, WITHOUT, sparseennet
+from ..models.intents import ICLREC
+from ..models.sparseennet import SPARSEENNET, WITHOUT
 from ..runs import Run
+from ..settings import Experiment
 
 # %% ../../nbs/43_sparseennet.ipynb #c004
-def calls(dataset: str = "beauty") -> dict[str, dict]:  # name -> arguments of `run`
-    base = dict(method=sparseennet, **SPARSEENNET[dataset])
+def calls(dataset: str = "beauty") -> dict[str, Experiment]:
+    base = SPARSEENNET[dataset]
     return {
-        "ICLRec": dict(method=iclrec, **ICLREC[dataset]),
+        "ICLRec": ICLREC[dataset],
         "SparseEnNet": base,
-        **{n: base | kw for n, kw in WITHOUT.items()},
+        **{n: base.but(**kw) for n, kw in WITHOUT.items()},
     }
 
 # %% ../../nbs/43_sparseennet.ipynb #c007
