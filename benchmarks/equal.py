@@ -67,18 +67,18 @@ def from_prefixes(b):
 
 
 def with_labels(o, b):
-    return *from_prefixes(b), *(x[b.rows.start + b.rows.length] for x in o.fenrec.ahead)
+    return *from_prefixes(b), *(x[b.rows.start + b.rows.length] for x in (o.loss.items, o.loss.weight))
 
 
 SYSTEMS = {  # name: objective, rows, epoch, (model, objective, batch) -> plain loss
     "SASRec-BCE": (
-        lambda ds: SASRec(ds, "bce", dropout=0.0),
+        lambda ds: SASRec(ds, loss="bce", dropout=0.0),
         user_rows,
         1,
         lambda m, o, b: plain.sasrec_bce(m, *with_negatives(b)),
     ),
     "SASRec-CE": (
-        lambda ds: SASRec(ds, "ce", dropout=0.0),
+        lambda ds: SASRec(ds, dropout=0.0),
         user_rows,
         1,
         lambda m, o, b: plain.sasrec_ce(m, *from_users(b)),

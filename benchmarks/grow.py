@@ -26,7 +26,7 @@ from seqrec_nb.data import Dataset
 from seqrec_nb.encoders import Transformer
 from seqrec_nb.evaluate import ranks
 from seqrec_nb.losses import bce, cross_entropy
-from seqrec_nb.models.genni import generated
+from seqrec_nb.models.genni import ModelNegatives
 from seqrec_nb.runs import code_version, device_name
 from seqrec_nb.samplers import UniformNegatives
 from seqrec_nb.train import NextItem, Training, fast_cpu
@@ -68,9 +68,7 @@ LOSSES = {  # objective from (encoder, items)
     "BCE": lambda e, n: NextItem(e, bce, UniformNegatives),
     "full softmax": lambda e, n: NextItem(e, cross_entropy),
     "sampled softmax, 512": lambda e, n: NextItem(e, sampled_softmax, Shared),
-    "GenNi, 1,000 candidates": lambda e, n: generated(
-        NextItem(e, bce, UniformNegatives), beta=min(1.0, 1000 / n)
-    ),
+    "GenNi, 1,000 candidates": lambda e, n: NextItem(e, ModelNegatives(bce, beta=min(1.0, 1000 / n))),
 }
 BASE = dict(users=20_000, items=10_000, length=9, max_len=50, batch=256, loss="BCE")
 CURVES = {  # what grows, and its points

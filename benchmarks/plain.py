@@ -95,7 +95,7 @@ class Prefixes(Dataset):
 
     def __init__(self, sequences, fenrec=False, gamma=0.2):
         self.fenrec, self.gamma, self.rows, self.ahead, self.of_target = (
-            FENRec,
+            fenrec,
             gamma,
             [],
             [],
@@ -106,7 +106,7 @@ class Prefixes(Dataset):
                 self.of_target[s[t]].append(len(self.rows))
                 self.rows.append((s[max(0, t - L) : t], s[t]))
                 self.ahead.append(s[t : min(t + 3, len(s) - 2)])
-        if FENRec:
+        if fenrec:
             self.last = [
                 next((j for j in reversed(self.of_target[target]) if self.rows[j][0] != items), i)
                 for i, (items, target) in enumerate(self.rows)

@@ -44,7 +44,7 @@ def main():
     )
     for loss, (epochs, hr, ndcg, seconds) in ASKED.items():
         torch.manual_seed(a.seed)
-        t = Training(SASRec(ds, loss), user_rows(ds), seed=a.seed)
+        t = Training(SASRec(ds, loss=loss), user_rows(ds), seed=a.seed)
         validate, best, training, began = (
             validation(user_rows(ds, "valid"), "NDCG@10"),
             Best(),

@@ -123,7 +123,7 @@ def users(views=False, negatives=True, token=0):
 
 
 def prefixes(fenrec=False):
-    return lambda s, n: plain.Prefixes(s, FENRec)
+    return lambda s, n: plain.Prefixes(s, fenrec)
 
 
 def plain_ranking(ds):

@@ -50,15 +50,7 @@ def reported(
 
 # %% ../nbs/29_baselines.ipynb #c009
 SMALLER = dict(
-    dim=32,
-    layers=1,
-    dropout=0.2,
-    n_clusters=32,
-    warmup=5,
-    lr=3e-3,
-    batch_size=128,
-    epochs=60,
-    patience=10,
+    dim=32, layers=1, dropout=0.2, n_clusters=32, warmup=5, lr=3e-3, batch_size=128, epochs=60, patience=10
 )
 
 
@@ -348,9 +340,7 @@ def trials(
     chosen = {k for r in runs for p in ("settings", "training", "protocol") for k in r.about[p]} - {*aside}
     given = pd.DataFrame(rows)[["method", "seed", *sorted(chosen)]]
     differ = given.loc[:, given.astype(str).nunique() > 1]
-    out = pd.DataFrame(rows)[
-        ["valid", *show, "best epoch", "epochs", "patience", "code", "file"]
-    ]
+    out = pd.DataFrame(rows)[["valid", *show, "best epoch", "epochs", "patience", "code", "file"]]
     return pd.concat([differ, out], axis=1).sort_values("valid", ascending=False, ignore_index=True)
 
 

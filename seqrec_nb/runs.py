@@ -13,7 +13,6 @@ __all__ = ['LONGEST', 'ABOUT', 'VALUES', 'runs_dir', 'published_dir', 'code_vers
 import gzip
 import hashlib
 import inspect
-import json
 import math
 import os
 import platform
@@ -297,8 +296,8 @@ def experiment_of(
     step=None,
     watch=None,
 ) -> Experiment:
-    """What a run's file describes. Raises `ValueError` where it names what is not registered, or holds a value
-    that its method does not take, and where something else was handed in.
+    """What a run's file describes. Raises `ValueError` where it names what is not registered, or holds a
+    value that its method does not take, and where something else was handed in.
     """
     about, given = run.about, dict(rows=rows, step=step, watch=watch)
     method = named_in(run, "method", about["method"] if method is None else method, about["method"])
@@ -306,7 +305,9 @@ def experiment_of(
     for name, f in given.items():
         training[name] = named_in(run, name, training.get(name) if f is None else f, training.get(name))
     if not hasattr(method, "Config"):
-        raise ValueError(f"{run.path.name} names {about['method']!r:.80} as its method, which has no settings")
+        raise ValueError(
+            f"{run.path.name} names {about['method']!r:.80} as its method, which has no settings"
+        )
     try:
         config = method.Config.of(**about["settings"])
         how = TrainingConfig.of(**training), Protocol.of(**about["protocol"])
@@ -436,7 +437,9 @@ def _no_run(about: dict, tensors: dict) -> str:  # "" where it is one
 
 def _no_course(about: dict) -> str:
     try:
-        TrainingConfig.of(**{k: v for k, v in about["training"].items() if k not in ("rows", "step", "watch")})
+        TrainingConfig.of(
+            **{k: v for k, v in about["training"].items() if k not in ("rows", "step", "watch")}
+        )
         Protocol.of(**about["protocol"])
     except (TypeError, ValueError) as e:
         return str(e)
@@ -613,8 +616,8 @@ def stored_already(path: Path, folders, about: dict) -> Run | None:
             stored, code = max(runs, key=lambda r: (r.about["finished"], r.path.name)), code_version()
             if stored.about["code"] != code:
                 print(
-                    f"{stored.path.stem} was stored by code {stored.about['code']}, this is {code}; again=True"
-                    " runs it anew",
+                    f"{stored.path.stem} was stored by code {stored.about['code']}, this is {code};"
+                    " again=True runs it anew",
                     file=sys.stderr,
                 )
             return stored
@@ -638,7 +641,9 @@ def made_for(e: Experiment, ds: Dataset):
     o, name = e.method(ds, e.config), e.method.__qualname__
     if not hasattr(o, "score"):
         raise TypeError(f"{name} has no score(batch): it is to be an Objective, or any model with that")
-    learns = hasattr(o, "terms") or isinstance(o, torch.nn.Module) and any(p.requires_grad for p in o.parameters())
+    learns = (
+        hasattr(o, "terms") or isinstance(o, torch.nn.Module) and any(p.requires_grad for p in o.parameters())
+    )
     if learns and not isinstance(o, Objective):
         raise TypeError(
             f"{name} has something to learn, but is no Objective, so nothing would train it: class"
@@ -660,7 +665,8 @@ def training_of(e: Experiment, objective: Objective, ds: Dataset) -> Training:
     r = rows
     if isinstance(objective, NextItem) and (r.start + r.length > r.ds.offsets[r.user + 1] - 3).any():
         raise ValueError(
-            f"rows={typed(e.rows)}: these rows have items to predict that are held out for validation and test"
+            f"rows={typed(e.rows)}: these rows have items to predict that are held out for validation and"
+            " test"
         )
     how = dict(batch_size=t.batch_size, lr=t.lr, weight_decay=t.weight_decay, step=t.step, seed=e.seed)
     return Training(objective, rows, **how)
@@ -685,7 +691,8 @@ def check_run(e: Experiment, device, keep, report):
     "Raises `TypeError` and `ValueError` for what `run` cannot do."
     for name, f in dict(keep=keep, report=report).items():
         if f is not None and not callable(f):
-            raise TypeError(f"{name}={f!r}: a function is wanted, such as {'print' if name == 'report' else 'item_geometry'}")
+            such = "print" if name == "report" else "item_geometry"
+            raise TypeError(f"{name}={f!r}: a function is wanted, such as {such}")
     if keep is not None:
         plain(keep)
     if e.max_len > LONGEST:
@@ -839,7 +846,7 @@ def load_model(
 
 
 def _with_weights(run: Run, objective: Objective, e: Experiment) -> Objective:
-    "The objective with the parameters of a run. Raises `ValueError` for rows that are none, or other parameters."
+    "The objective with a run's parameters. Raises `ValueError` for rows that are none, or other parameters."
     weights, ds = _weights(run), e.dataset
     objective.item_ids, objective.user_ids, objective.rows_len = ds.item_ids, ds.user_ids, e.max_len
     objective.spare_held_out = e.protocol.spare_held_out
@@ -849,15 +856,16 @@ def _with_weights(run: Run, objective: Objective, e: Experiment) -> Objective:
         rows = f"{type(error).__name__}: {error}"
     if not isinstance(rows, Rows):
         raise ValueError(
-            f"{run.path.name}: {typed(e.rows):.80} made no rows ({rows!r:.80}). Train it once more: {_again(run)}"
+            f"{run.path.name}: {typed(e.rows):.80} made no rows ({rows!r:.80}). Train it once more:"
+            f" {_again(run)}"
         )
     objective.setup(rows)
     try:
         objective.load_state_dict(weights)
     except RuntimeError as error:
         raise ValueError(
-            f"{run.path.stem} was made by other code of {e.method.__qualname__}, whose parameters were others:"
-            f" {error}. Train it once more: {_again(run)}"
+            f"{run.path.stem} was made by other code of {e.method.__qualname__}, whose parameters were"
+            f" others: {error}. Train it once more: {_again(run)}"
         ) from error
     if run.about.get("source", {}) != own_source(e.but(watch=None)):
         print(

@@ -56,7 +56,9 @@ def weight(default: float, text: str, symbol: str = "", where: str = ""):
 
 def part(default, text: str):
     "A field that takes a function of a module, a `partial` of one with settings by name, or None."
-    return field(default=default, metadata=dict(text=text, symbol="", where="", choices=(), term=False, part=True))
+    return field(
+        default=default, metadata=dict(text=text, symbol="", where="", choices=(), term=False, part=True)
+    )
 
 # %% ../nbs/18_settings.ipynb #s007
 KINDS = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
@@ -180,7 +182,9 @@ def made(x):
             raise ValueError(f"{f.__qualname__} makes no setting")
         kinds = {k.name: k.type for k in fields(f) if k.type in KINDS}
         if wrong := [k for k, v in settings.items() if k in kinds and not is_kind(v, kinds[k])]:
-            raise ValueError(f"{f.__qualname__}: {wrong[0]}={settings[wrong[0]]!r} is no {KINDS[kinds[wrong[0]]]}")
+            raise ValueError(
+                f"{f.__qualname__}: {wrong[0]}={settings[wrong[0]]!r} is no {KINDS[kinds[wrong[0]]]}"
+            )
         return f(**settings)
     if wrong := [k for k, v in settings.items() if callable(takes[k].default) and not callable(v)]:
         raise ValueError(f"{f.__qualname__}: {wrong[0]}={settings[wrong[0]]!r:.80} is no function")
@@ -330,7 +334,9 @@ class TrainingConfig(Config):
     step: typing.Any = part(plain_step, "(objective, batch, opt) -> terms: forward, backward, update")
     watch: typing.Any = part(None, "training -> further entries of an epoch's row")
     layout: str | None = setting(
-        None, "None: packed on a CPU, padded rectangles on a GPU; they draw differently", choices=(None, "packed", "rectangle")
+        None,
+        "None: packed on a CPU, padded rectangles on a GPU; they draw differently",
+        choices=(None, "packed", "rectangle"),
     )
     stacked: bool = setting(False, "several seeds trained at once, which rounds differently")
 
@@ -343,7 +349,9 @@ class TrainingConfig(Config):
 class Protocol(Config):
     "How an epoch is chosen and the test set is ranked."
 
-    select: str = setting("NDCG@20", "the validation figure that chooses the epoch; 'last': none, the last is kept")
+    select: str = setting(
+        "NDCG@20", "the validation figure that chooses the epoch; 'last': none, the last is kept"
+    )
     seen_score: str | None = setting(
         "-inf", "what items of the history score: a number as a text; None: what the model gives them"
     )
@@ -360,8 +368,8 @@ class Protocol(Config):
             score = math.nan
         if math.isnan(score):
             raise ValueError(
-                f"seen_score={self.seen_score!r}: '-inf', a number such as '0', or None, which lets seen items"
-                " compete"
+                f"seen_score={self.seen_score!r}: '-inf', a number such as '0', or None, which lets seen"
+                " items compete"
             )
         object.__setattr__(self, "seen_score", f"{score:g}")  # '0.0' and '0' are one
 
@@ -403,13 +411,17 @@ class Experiment:
         check_dataset(self.dataset)
         seed = self.seed.item() if isinstance(self.seed, np.generic) else self.seed
         if not is_kind(seed, int) or not abs(seed) < 2**63:
-            raise TypeError(f"seed={seed!r}: one whole number. For several, study([e.but(seed=s) for s in ...])")
+            raise TypeError(
+                f"seed={seed!r}: one whole number. For several, study([e.but(seed=s) for s in ...])"
+            )
         object.__setattr__(self, "seed", seed)
-        twice = self.names(self.config) & (self.names(self.training) | self.names(self.protocol) | {"seed", "dataset"})
+        twice = self.names(self.config) & (
+            self.names(self.training) | self.names(self.protocol) | {"seed", "dataset"}
+        )
         if twice:
             raise TypeError(
-                f"{self.method.__qualname__} has a setting named {', '.join(sorted(twice))}, as a run has: give"
-                " it another name"
+                f"{self.method.__qualname__} has a setting named {', '.join(sorted(twice))}, as a run has:"
+                " give it another name"
             )
 
     @staticmethod
@@ -488,7 +500,9 @@ def no_value(name: str, config: Config) -> str:
 def check_how(training, protocol):
     for value, kind in ((training, TrainingConfig), (protocol, Protocol)):
         if not isinstance(value, kind):
-            raise TypeError(f"{kind.__name__.removesuffix('Config').lower()}={value!r:.80}: a {kind.__name__} is wanted")
+            raise TypeError(
+                f"{kind.__name__.removesuffix('Config').lower()}={value!r:.80}: a {kind.__name__} is wanted"
+            )
 
 
 def check_dataset(dataset):
@@ -506,7 +520,9 @@ def experiment(
 ) -> Experiment:
     "An experiment from a method and the values in which it departs from the defaults."
     if isinstance(what, type) and hasattr(what, "Config"):
-        what = what.Config.of(**{n: values.pop(n) for n in list(values) if n in Experiment.names(what.Config)})
+        what = what.Config.of(
+            **{n: values.pop(n) for n in list(values) if n in Experiment.names(what.Config)}
+        )
     if isinstance(what, Config):
         what = Experiment(what)
     if not isinstance(what, Experiment):

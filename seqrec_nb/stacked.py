@@ -6,7 +6,6 @@
 __all__ = ['Stack', 'fit_stacked', 'train_stacked', 'run_stacked']
 
 # %% ../nbs/15_stacked.ipynb #c002
-import inspect
 import re
 import time
 

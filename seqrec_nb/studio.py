@@ -124,7 +124,9 @@ class Session:
         name: str = "",  # what to call it; default: the method's name
         folder=None,  # where to store; default: where `run` does
     ):
-        "Begin, or go on where the same experiment was stopped. Raises `RuntimeError` while another training runs."
+        """Begin, or go on where the same experiment was stopped. Raises `RuntimeError` while another
+        training runs.
+        """
         if self.running:
             raise RuntimeError(
                 f"{self.name} is still being trained: stop it first, or wait until it is stored"
@@ -239,14 +241,11 @@ class Session:
             self.experiment.protocol.select if self.experiment else "",
             lambda v: f"{v:.4f}".lstrip("0"),
         )
-        at = (
-            f"epoch {n} of {self.experiment.training.epochs if self.experiment else 0}"
-            + (
-                f", validation {kind} {short(c['valid'][-1])}, best {short(c['valid'][c['best']])} at"
-                f" {c['epoch'][c['best']]}"
-                if n
-                else ""
-            )
+        at = f"epoch {n} of {self.experiment.training.epochs if self.experiment else 0}" + (
+            f", validation {kind} {short(c['valid'][-1])}, best {short(c['valid'][c['best']])} at"
+            f" {c['epoch'][c['best']]}"
+            if n
+            else ""
         )
         again = "; started again with the same settings, it goes on from there"
         went_on = f" (went on from epoch {self.begun})" if self.begun else ""

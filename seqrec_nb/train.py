@@ -149,8 +149,8 @@ class NextItemLoss(nn.Module):
             if negative is not None:
                 raise
             raise ValueError(
-                f"{getattr(self.function, '__name__', 'this loss')} compares with negatives, and nothing draws"
-                " them: NextItem(..., sampler=UniformNegatives)"
+                f"{getattr(self.function, '__name__', 'this loss')} compares with negatives, and nothing"
+                " draws them: NextItem(..., sampler=UniformNegatives)"
             ) from e
 
     def observe(self, loss: Tensor):

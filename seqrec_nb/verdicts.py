@@ -259,7 +259,16 @@ def objections(
         "spare_held_out": "negatives",
         "select": "the choice of the epoch",
     }.items():
-        if len({str((r.about["training"] | r.about["protocol"]).get(part)) for r in [*a, *b] if r.about["history"]}) > 1:
+        if (
+            len(
+                {
+                    str((r.about["training"] | r.about["protocol"]).get(part))
+                    for r in [*a, *b]
+                    if r.about["history"]
+                }
+            )
+            > 1
+        ):
             found.append(f"the two differ in {what}")
     return tuple(found)
 

@@ -540,7 +540,6 @@ def pair_of(
         [a, b] for i, a in enumerate(runs) for b in runs[i + 1 :] if a.about["dataset"] == b.about["dataset"]
     ]
 
-
     def system(r):  # the readings of one method are one
         return first if first in r.about["method"] else r.about["method"]
 

@@ -16,9 +16,9 @@ from seqrec_nb.train import load_tensors
 
 JOB = """
 import sys
-from seqrec_nb.models.sasrec import sasrec
+from seqrec_nb.models.sasrec import SASRec
 from seqrec_nb.runs import run
-run(sasrec, epochs=20, loss="bce", p=.3, dim=32, folder=sys.argv[1], progress=False)
+run(SASRec, epochs=20, loss="bce", dropout=.3, dim=32, folder=sys.argv[1], progress=False)
 """
 
 

@@ -20,7 +20,7 @@ def make(loss="ce"):
     torch.manual_seed(0)
     ds = load()
     return Training(
-        SASRec(ds, loss, dim=16, layers=1, max_len=20, dropout=0.0),
+        SASRec(ds, loss=loss, dim=16, layers=1, max_len=20, dropout=0.0),
         user_rows(ds, max_len=20)[torch.arange(640)],
         64,
     )

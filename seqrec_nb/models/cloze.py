@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from ..batches import Batch, Layout, layout_for, prefix_rows, register
-from ..data import Dataset
 from ..losses import cloze, cross_entropy
 from .sasrec import TransformerConfig
 from ..settings import Experiment, Method, setting

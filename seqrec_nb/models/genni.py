@@ -43,7 +43,9 @@ class ModelNegatives(NextItemLoss):
     ):
         super().__init__(function, None, k)
         if function is cross_entropy:
-            raise ValueError("cross_entropy compares with all items, so no negatives are used: give bce or bpr")
+            raise ValueError(
+                "cross_entropy compares with all items, so no negatives are used: give bce or bpr"
+            )
         check_hardness(alpha, beta, growing, adjust, pace, high)
         candidates(2, beta)  # refuses a share that cannot be
         self.beta, self.growing, self.adjust, self.pace, self.high = beta, growing, adjust, pace, high

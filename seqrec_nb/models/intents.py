@@ -109,10 +109,7 @@ class ICLRec(NextItemMethod, Contrast):
         h, row = encode_with_row(self.encoder, batch, self.config.intent)
         views = self.encode_views(batch)
         contrast = self.contrast.of(batch, views, self.epoch)
-        terms = {
-            "next_item": self.next_item(h, batch),
-            "views": contrast(*views),
-        }
+        terms = {"next_item": self.next_item(h, batch), "views": contrast(*views)}
         if self.weight("intents"):
             terms["intents"] = self.beside_intents(batch, views, row)
         return terms

@@ -13,11 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ..batches import Layout, register
-from ..data import Dataset
 from ..encoders import GRU, check_dropout, dropout
 from .sasrec import LOSSES, NextItemMethod
 from ..settings import Config, Experiment, setting
-from ..train import NextItem
 
 # %% ../../nbs/23_recurrent.ipynb #c006
 @dataclass(frozen=True)

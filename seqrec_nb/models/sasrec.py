@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..batches import register
-from ..data import Dataset
 from ..encoders import Transformer
 from ..losses import bce, bpr, cross_entropy
 from ..samplers import PopularityNegatives, UniformNegatives
