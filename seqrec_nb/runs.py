@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['LONGEST', 'ABOUT', 'VALUES', 'runs_dir', 'published_dir', 'code_version', 'Run', 'shown', 'load_run', 'readable',
            'find_runs', 'stored_run', 'load_runs', 'experiment_of', 'named_in', 'own_source', 'is_own', 'text_of',
-           'run', 'told', 'steps_of', 'begun_from', 'settled', 'described', 'stem_of', 'stored_already', 'free_path',
-           'made_for', 'validation_of', 'training_of', 'outcome', 'check_run', 'device_name', 'load_model', 'attach',
-           'publish', 'study', 'summary']
+           'run', 'told', 'steps_of', 'begun_from', 'settled', 'run_name', 'described', 'stem_of', 'stored_already',
+           'free_path', 'made_for', 'validation_of', 'training_of', 'outcome', 'check_run', 'device_name', 'load_model',
+           'attach', 'publish', 'study', 'summary']
 
 # %% ../nbs/12_runs.ipynb #c002
 import gzip
@@ -567,6 +567,16 @@ def settled(e: Experiment, device: str) -> Experiment:
     "The experiment with the layout that a device takes."
     layout = e.training.layout or ("packed" if torch.device(device).type == "cpu" else "rectangle")
     return e.but(layout=layout)
+
+
+def run_name(e: Experiment, device: str = "cpu") -> str:
+    "The name of an experiment's run, known before it is made."
+    if e.after is not None:
+        start = run_name(e.after.but(dataset=e.dataset, seed=e.seed), device)
+        e = replace(e, config=replace(e.config, start=start), after=None)
+    ds = load(e.dataset) if isinstance(e.dataset, str) else e.dataset
+    e = settled(e, device)
+    return stem_of(e, ds.name, described(e, ds))
 
 
 def described(e: Experiment, ds: Dataset) -> dict:

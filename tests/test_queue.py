@@ -1,0 +1,55 @@
+"""The queue, killed at random moments, ends as if it had not been. `SEQREC_KILLS` says how often; 3 unless
+told otherwise.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import torch
+
+from seqrec_nb.models.sasrec import SASRec
+from seqrec_nb.queue import work_through
+from seqrec_nb.runs import find_runs
+from seqrec_nb.settings import experiment
+
+SMALL = dict(dim=16, layers=1, max_len=10, batch_size=512, epochs=12)
+CODE = """
+import sys
+import test_queue
+from seqrec_nb.queue import work_through
+if __name__ == "__main__":
+    work_through(test_queue.some(), jobs=2, folder=sys.argv[1])
+"""
+
+
+def some():
+    base = experiment(SASRec, **SMALL)
+    return [base, base.but(loss="bce"), base.but(seed=1)]
+
+
+def test_killed_at_random(tmp_path):
+    torch.set_num_threads(2)
+    whole, cut, seed = tmp_path / "whole", tmp_path / "cut", random.randrange(10**6)
+    rng, kills = random.Random(seed), int(os.environ.get("SEQREC_KILLS", 3))
+    work_through(some(), jobs=2, folder=whole)
+    script = tmp_path / "work.py"
+    script.write_text(CODE)
+    env = os.environ | {"PYTHONPATH": os.path.dirname(__file__), "OMP_NUM_THREADS": "2"}
+    for _ in range(kills):
+        p = subprocess.Popen([sys.executable, script, cut], env=env, stdout=subprocess.DEVNULL)
+        time.sleep(rng.uniform(1, 12))
+        p.send_signal(signal.SIGKILL)
+        p.wait()
+        time.sleep(1)  # what it had started ends, too
+        assert not list(cut.glob("*.failed"))
+    done = work_through(some(), jobs=2, folder=cut)
+    assert list(done.state) == ["stored"] * 3
+    pairs = zip(find_runs(whole), find_runs(cut), strict=True)
+    for a, b in pairs:
+        assert a.path.name == b.path.name and torch.equal(a.ranks, b.ranks), f"seed {seed}"
+        assert list(a.history["valid"]) == list(b.history["valid"]), f"seed {seed}"
+    assert not list(cut.glob("*.part")) and not list(cut.glob("*.checkpoint"))
