@@ -13,7 +13,7 @@ from .models.genni import GENNI
 from .models.s4rec import S4REC
 from .models.sasrec import SASREC
 from .models.sparseennet import SPARSEENNET
-from .settings import Experiment
+from .settings import Experiment, joined
 
 # %% ../nbs/50_compare.ipynb #c005
 def papers(dataset: str) -> dict[str, tuple[Experiment, str | None]]:
@@ -38,5 +38,11 @@ def papers(dataset: str) -> dict[str, tuple[Experiment, str | None]]:
 
 
 def systems(dataset: str) -> dict[str, tuple[Experiment, str | None]]:  # as `papers`
-    "Every system: the baselines, the controls where settings are published, then the papers."
-    return baselines(dataset) | ({} if dataset == "builtin" else controls(dataset)) | papers(dataset)
+    """Every system: the baselines, the controls where settings are published, those that joined, then the
+    papers.
+    """
+    if dataset == "builtin":
+        further = {n: (smaller(e), None) for n, (e, _) in joined("beauty").items()}
+    else:
+        further = controls(dataset) | joined(dataset)
+    return baselines(dataset) | further | papers(dataset)
