@@ -13,12 +13,12 @@ import torch
 import seqrec_nb  # noqa: F401  first: it sets how threads wait
 from seqrec_nb.batches import pack, prefix_rows, rectangle, user_rows
 from seqrec_nb.data import load
-from seqrec_nb.encoders import dropout
 from seqrec_nb.evaluate import ranks
-from seqrec_nb.models.fenrec import FENRec
-from seqrec_nb.models.intents import ICLREC_AUTHORS, ICLRec
-from seqrec_nb.models.sasrec import SASRec
-from seqrec_nb.models.views import CL4SRec, DuoRec
+from seqrec_nb.methods.fenrec import FENRec
+from seqrec_nb.methods.intents import ICLREC_AUTHORS, ICLRec
+from seqrec_nb.methods.sasrec import SASRec
+from seqrec_nb.methods.views import CL4SRec, DuoRec
+from seqrec_nb.nn.encoders import dropout
 from seqrec_nb.train import Training, fast_cpu
 
 

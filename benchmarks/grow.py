@@ -23,12 +23,12 @@ from side import add, peak, timed
 import seqrec_nb  # noqa: F401  before torch
 from seqrec_nb.batches import user_rows
 from seqrec_nb.data import Dataset
-from seqrec_nb.encoders import Transformer
 from seqrec_nb.evaluate import ranks
-from seqrec_nb.losses import bce, cross_entropy
-from seqrec_nb.models.genni import ModelNegatives
+from seqrec_nb.methods.genni import ModelNegatives
+from seqrec_nb.nn.encoders import Transformer
+from seqrec_nb.nn.losses import bce, cross_entropy
+from seqrec_nb.nn.samplers import UniformNegatives
 from seqrec_nb.runs import code_version, device_name
-from seqrec_nb.samplers import UniformNegatives
 from seqrec_nb.train import NextItem, Training, fast_cpu
 
 

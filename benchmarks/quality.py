@@ -16,7 +16,7 @@ import seqrec_nb  # noqa: F401  before torch
 from seqrec_nb.batches import user_rows
 from seqrec_nb.data import at_hand, load
 from seqrec_nb.evaluate import evaluate, validation
-from seqrec_nb.models.sasrec import SASRec
+from seqrec_nb.methods.sasrec import SASRec
 from seqrec_nb.runs import code_version, device_name
 from seqrec_nb.train import Best, Training, fast_cpu, fit
 

@@ -16,8 +16,8 @@ import pandas as pd
 from .batches import user_rows
 from .data import DataError, load, registry
 from .evaluate import ranks, readable, recommend, table
-from .models.counts import TUNED, DecayedTransitions, Markov1, Popularity
-from .models.sasrec import SMALL, SASRec
+from .methods.counts import TUNED, DecayedTransitions, Markov1, Popularity
+from .methods.sasrec import SMALL, SASRec
 from .runs import Run, load_model, run, runs_dir
 from .world import Oracle, load_world
 
@@ -84,7 +84,7 @@ def chart(t: pd.DataFrame, name: str, metric: str = "NDCG@10"):  # a matplotlib 
 # %% ../nbs/14_demo.ipynb #c011
 def study(args) -> int:  # exit status
     "`seqrec study next` and `seqrec study list`."
-    from seqrec_nb.queue import agenda, open_experiments, work_through
+    from seqrec_nb.study.queue import agenda, open_experiments, work_through
 
     try:
         todo = open_experiments(args.dataset)

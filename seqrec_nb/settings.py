@@ -150,9 +150,9 @@ def plain(x):
 
 def all_methods():
     "Import this library's own methods, so that they are registered: its modules, whatever a file says."
-    models = importlib.import_module("seqrec_nb.models")
+    models = importlib.import_module("seqrec_nb.methods")
     for m in pkgutil.iter_modules(models.__path__):
-        importlib.import_module(f"seqrec_nb.models.{m.name}")
+        importlib.import_module(f"seqrec_nb.methods.{m.name}")
     importlib.import_module("seqrec_nb.analyse")
 
 

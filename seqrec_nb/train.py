@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from .adversary import PGD, attack
 from .batches import Batch, Rows, register
 from .data import DamagedFile, check_number, check_whole, read_tensors, set_aside, write_tensors
-from .losses import cross_entropy
+from .nn.adversary import PGD, attack
+from .nn.losses import cross_entropy
 
 # %% ../nbs/10_train.ipynb #c005
 class Objective(nn.Module):
@@ -85,7 +85,7 @@ class Objective(nn.Module):
         if not w >= 0:
             raise ValueError(
                 f"the weight of {term} is {w}: 0 or more. To work against a term, reverse its gradient"
-                " (seqrec_nb.adversary)"
+                " (seqrec_nb.nn.adversary)"
             )
         return w
 

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from seqrec_nb.batches import register
-from seqrec_nb.models.counts import Popularity
+from seqrec_nb.methods.counts import Popularity
 
 
 def called(name) -> int:  # how often, this time included

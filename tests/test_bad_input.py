@@ -19,20 +19,20 @@ import seqrec_nb
 from seqrec_nb.batches import prefix_rows, user_rows
 from seqrec_nb.data import from_frame, load
 from seqrec_nb.evaluate import recommend, recommend_users
-from seqrec_nb.models.atsrec import atsrec
-from seqrec_nb.models.cloze import BERT4Rec
-from seqrec_nb.models.convolution import Caser, window_rows
-from seqrec_nb.models.counts import Cooccurrence, DecayedTransitions, Popularity
-from seqrec_nb.models.factors import BPRMF
-from seqrec_nb.models.fenrec import FENRec
-from seqrec_nb.models.genni import GenNi
-from seqrec_nb.models.intents import ICLRec, ICSRec
-from seqrec_nb.models.pretraining import S3RecPretraining
-from seqrec_nb.models.recurrent import NARM, GRU4Rec
-from seqrec_nb.models.s4rec import S4Rec
-from seqrec_nb.models.sasrec import SASRec
-from seqrec_nb.models.sparseennet import SparseEnNet
-from seqrec_nb.models.views import CL4SRec, CoSeRec, DuoRec
+from seqrec_nb.methods.atsrec import atsrec
+from seqrec_nb.methods.cloze import BERT4Rec
+from seqrec_nb.methods.convolution import Caser, window_rows
+from seqrec_nb.methods.counts import Cooccurrence, DecayedTransitions, Popularity
+from seqrec_nb.methods.factors import BPRMF
+from seqrec_nb.methods.fenrec import FENRec
+from seqrec_nb.methods.genni import GenNi
+from seqrec_nb.methods.intents import ICLRec, ICSRec
+from seqrec_nb.methods.pretraining import S3RecPretraining
+from seqrec_nb.methods.recurrent import NARM, GRU4Rec
+from seqrec_nb.methods.s4rec import S4Rec
+from seqrec_nb.methods.sasrec import SASRec
+from seqrec_nb.methods.sparseennet import SparseEnNet
+from seqrec_nb.methods.views import CL4SRec, CoSeRec, DuoRec
 
 HOME = str(Path(seqrec_nb.__file__).parent)
 NAN, INF = float("nan"), float("inf")

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from seqrec_nb.play.widgets import MOVES, PLAYGROUNDS
 from seqrec_nb.runs import load_run
-from seqrec_nb.widgets import MOVES, PLAYGROUNDS
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = "60_playground", "61_studio"

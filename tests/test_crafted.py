@@ -21,8 +21,8 @@ import torch
 import seqrec_nb.runs as runs
 from seqrec_nb.batches import REGISTERED, name_of
 from seqrec_nb.data import load, read_dataset, save_dataset
-from seqrec_nb.models.counts import Markov1
-from seqrec_nb.models.sasrec import SASRec
+from seqrec_nb.methods.counts import Markov1
+from seqrec_nb.methods.sasrec import SASRec
 from seqrec_nb.runs import (
     find_runs,
     load_model,
@@ -359,7 +359,7 @@ def test_handed_in(made, tmp_path, monkeypatch):
 
 def test_every_method_is_registered():
     "Every system's method, rows and step are found by the names that a stored run has for them."
-    from seqrec_nb.systems import systems
+    from seqrec_nb.study.systems import systems
 
     for dataset in ("builtin", "beauty"):
         for e, _ in systems(dataset).values():

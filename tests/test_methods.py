@@ -7,11 +7,11 @@ import torch
 
 from seqrec_nb.analyse import similarities, watch_similarities
 from seqrec_nb.data import load
-from seqrec_nb.models.fenrec import PLUGGED, CL4SRecFENRec, DuoRecFENRec
-from seqrec_nb.models.sparseennet import SparseEnNetInBatch
-from seqrec_nb.models.views import Contrast
+from seqrec_nb.methods.fenrec import PLUGGED, CL4SRecFENRec, DuoRecFENRec
+from seqrec_nb.methods.sparseennet import SparseEnNetInBatch
+from seqrec_nb.methods.views import Contrast
 from seqrec_nb.settings import experiment
-from seqrec_nb.systems import systems
+from seqrec_nb.study.systems import systems
 from seqrec_nb.train import Objective, Training, train
 
 torch.set_num_threads(1)

@@ -6,8 +6,8 @@ from ranx import evaluate as ranx_evaluate
 
 from seqrec_nb.batches import user_rows
 from seqrec_nb.data import load
-from seqrec_nb.encoders import Transformer
 from seqrec_nb.evaluate import metrics, ranks
+from seqrec_nb.nn.encoders import Transformer
 from seqrec_nb.train import NextItem
 
 

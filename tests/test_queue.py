@@ -11,16 +11,16 @@ import time
 
 import torch
 
-from seqrec_nb.models.sasrec import SASRec
-from seqrec_nb.queue import work_through
+from seqrec_nb.methods.sasrec import SASRec
 from seqrec_nb.runs import find_runs
 from seqrec_nb.settings import experiment
+from seqrec_nb.study.queue import work_through
 
 SMALL = dict(dim=16, layers=1, max_len=10, batch_size=512, epochs=12)
 CODE = """
 import sys
 import test_queue
-from seqrec_nb.queue import work_through
+from seqrec_nb.study.queue import work_through
 if __name__ == "__main__":
     work_through(test_queue.some(), jobs=2, folder=sys.argv[1])
 """

@@ -16,7 +16,7 @@ from seqrec_nb.train import load_tensors
 
 JOB = """
 import sys
-from seqrec_nb.models.sasrec import SASRec
+from seqrec_nb.methods.sasrec import SASRec
 from seqrec_nb.runs import run
 run(SASRec, epochs=20, loss="bce", dropout=.3, dim=32, folder=sys.argv[1], progress=False)
 """

@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from seqrec_nb.batches import user_rows
 from seqrec_nb.data import load
-from seqrec_nb.models.sasrec import SASRec
+from seqrec_nb.methods.sasrec import SASRec
 from seqrec_nb.train import Training, fit, load_tensors, save_tensors
 from seqrec_nb.workers import fit_on_ray, share
 
