@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['LONGEST', 'ABOUT', 'VALUES', 'runs_dir', 'published_dir', 'code_version', 'Run', 'shown', 'load_run', 'readable',
-           'find_runs', 'stored_run', 'load_runs', 'experiment_of', 'named_in', 'own_source', 'is_own', 'text_of',
-           'run', 'told', 'steps_of', 'begun_from', 'settled', 'run_name', 'described', 'stem_of', 'stored_already',
-           'free_path', 'made_for', 'validation_of', 'training_of', 'outcome', 'check_run', 'device_name', 'load_model',
-           'attach', 'publish', 'study', 'summary']
+           'find_runs', 'stored_run', 'load_runs', 'experiment_of', 'named_in', 'own_source', 'bases', 'named_by',
+           'is_own', 'text_of', 'run', 'told', 'steps_of', 'begun_from', 'settled', 'run_name', 'described', 'stem_of',
+           'stored_already', 'free_path', 'made_for', 'validation_of', 'training_of', 'outcome', 'check_run',
+           'device_name', 'load_model', 'attach', 'publish', 'study', 'summary']
 
 # %% ../nbs/12_runs.ipynb #c002
 import gzip
@@ -345,14 +345,26 @@ def named_in(run: Run, what: str, given, stored):  # what was handed in, or what
 
 
 def own_source(e: Experiment) -> dict[str, str]:  # name -> text
-    """The text of whatever of an experiment is not this library's: method, rows, step, watch. It is part of
-    the run's name, so who changes a method has another run. Raises `ValueError` where it cannot be found.
+    """The text of whatever of an experiment is not this library's: method, rows, step, watch, and what these
+    name, such as an encoder or a loss. It is part of the run's name, so who changes one has another run. One
+    step, no further. Raises `ValueError` where a text cannot be found.
     """
     training = [e.rows, e.training.step, e.training.watch]
     kinds = [f.func if isinstance(f, partial) else f for f in training if f is not None]
     kinds += [v for f in training if isinstance(f, partial) for v in map(type, f.keywords.values())]
-    own = [k for c in (e.method, *kinds) for k in (c.__mro__ if isinstance(c, type) else [c]) if is_own(k)]
+    own = [k for c in (e.method, *kinds) for k in bases(c) if is_own(k)]
+    own += [k for c in own for x in named_by(c) for k in bases(x) if is_own(k)]
     return {name_of(k): text_of(k) for k in own}
+
+
+def bases(x) -> tuple:  # of a class; of a function itself
+    return x.__mro__ if isinstance(x, type) else (x,)
+
+
+def named_by(x) -> list:  # the functions and classes that a function or a class names in its text
+    inner = [getattr(v, "__func__", v) for v in (vars(x).values() if isinstance(x, type) else [x])]
+    found = [f.__globals__.get(n) for f in inner if inspect.isfunction(f) for n in f.__code__.co_names]
+    return [v for v in found if isinstance(v, type) or inspect.isfunction(v)]
 
 
 def is_own(x) -> bool:  # a function or class of the user's: neither this library's nor an installed one's

@@ -145,7 +145,7 @@ class NextItemLoss(nn.Module):
         negative = getattr(batch, "negative", None)
         try:
             return self.function(h, table, batch.target, negative)
-        except AttributeError as e:
+        except (AttributeError, TypeError) as e:
             if negative is not None:
                 raise
             raise ValueError(
@@ -336,6 +336,12 @@ class Training:
             raise ValueError(
                 f"this encoder was made for {known:,} items, and {rows.ds.name} has {rows.ds.n_items:,}: make"
                 " it with n_items=ds.n_items"
+            )
+        longest = getattr(getattr(objective, "encoder", None), "max_len", None)
+        if longest is not None and rows.max_len > longest:
+            raise ValueError(
+                f"this encoder reads {longest} items, and these rows have up to {rows.max_len}: make it with"
+                f" max_len={rows.max_len}, or the rows with max_len={longest}"
             )
         self.objective, self.rows, self.batch_size, self.step, self.seed, self.epoch = (
             objective.to(rows.device),

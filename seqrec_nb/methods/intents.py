@@ -81,10 +81,6 @@ class ICLRec(NextItemMethod, Contrast):
     Config = ICLRecConfig
 
     @classmethod
-    def make_encoder(cls, ds, config):
-        return config.transformer(ds)
-
-    @classmethod
     def parts(cls, ds, config):
         return dict(
             make_views=twice(one_of_three),

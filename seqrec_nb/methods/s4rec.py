@@ -95,10 +95,6 @@ class S4Rec(NextItemMethod, Contrast):
     pooling = "mean"  # z: a row as one vector
 
     @classmethod
-    def make_encoder(cls, ds, config):
-        return config.transformer(ds)
-
-    @classmethod
     def parts(cls, ds, config):
         made = cls.operators(ds, config)
         return dict(

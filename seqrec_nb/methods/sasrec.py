@@ -53,7 +53,11 @@ class SASRecConfig(TransformerConfig):
 
 
 class NextItemMethod(Method, NextItem):
-    "A method whose setting `loss` names its next-item loss."
+    "A method whose setting `loss` names its next-item loss. Its encoder is SASRec's, unless it says otherwise."
+
+    @classmethod
+    def make_encoder(cls, ds, config):
+        return config.transformer(ds)
 
     @classmethod
     def parts(cls, ds, config):
@@ -65,10 +69,6 @@ class SASRec(NextItemMethod):
     "SASRec with full cross-entropy (the default here) or with binary cross-entropy (the paper's)."
 
     Config = SASRecConfig
-
-    @classmethod
-    def make_encoder(cls, ds, config):
-        return config.transformer(ds)
 
 
 # the paper's loss, BCE, is `SASREC[name].but(loss="bce")`

@@ -96,8 +96,7 @@ class SparseEnNetConfig(TransformerConfig):
         letters = set(self.operators)
         if letters - set("CMRP") or len(letters) < max(2, len(self.operators)):
             raise ValueError(
-                f"operators={self.operators!r}: two or more of the letters of crop, mask, reorder and"
-                " pooling, each once, such as 'CMRP'"
+                f"operators={self.operators!r}: two or more of the letters C, M, R, P, each once, as in 'CMRP'"
             )
 
 
@@ -110,10 +109,6 @@ class SparseEnNet(NextItemMethod, Contrast):
     Config = SparseEnNetConfig
     pooling = "mean"  # a row, or a view, as one vector
     inclusive_start = True  # windows may reach the most recent item
-
-    @classmethod
-    def make_encoder(cls, ds, config):
-        return config.transformer(ds)
 
     @classmethod
     def parts(cls, ds, config):

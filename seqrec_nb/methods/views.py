@@ -301,10 +301,6 @@ class CoSeRec(NextItemMethod, Contrast):
     Config = CoSeRecConfig
 
     @classmethod
-    def make_encoder(cls, ds, config):
-        return config.transformer(ds)
-
-    @classmethod
     def parts(cls, ds, config):
         contrast = dict(represent=config.represent, contrast=InfoNCE(config.tau), full=config.full)
         return contrast | super().parts(ds, config)

@@ -42,7 +42,7 @@ def systems(dataset: str) -> dict[str, tuple[Experiment, str | None]]:  # as `pa
     papers.
     """
     if dataset == "builtin":
-        further = {n: (smaller(e), None) for n, (e, _) in joined("beauty").items()}
+        further = {n: (smaller(e), None) for n, (e, _) in joined("beauty").items()} | joined("builtin")
     else:
         further = controls(dataset) | joined(dataset)
     return baselines(dataset) | further | papers(dataset)
