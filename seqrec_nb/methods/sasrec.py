@@ -53,7 +53,7 @@ class SASRecConfig(TransformerConfig):
 
 
 class NextItemMethod(Method, NextItem):
-    "A method whose setting `loss` names its next-item loss. Its encoder is SASRec's, unless it says otherwise."
+    "A method whose setting `loss` names its next-item loss; the encoder is SASRec's, unless it makes one."
 
     @classmethod
     def make_encoder(cls, ds, config):

@@ -96,7 +96,7 @@ class SparseEnNetConfig(TransformerConfig):
         letters = set(self.operators)
         if letters - set("CMRP") or len(letters) < max(2, len(self.operators)):
             raise ValueError(
-                f"operators={self.operators!r}: two or more of the letters C, M, R, P, each once, as in 'CMRP'"
+                f"operators={self.operators!r}: two or more of the letters C, M, R, P, each once, as 'CMRP'"
             )
 
 

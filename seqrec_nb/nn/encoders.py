@@ -42,8 +42,8 @@ class Encoder(Protocol):
 # %% ../../nbs/03_encoders.ipynb #p006
 @torch.no_grad()
 def check_encoder(encoder: nn.Module, n_items: int, max_len: int = 20, tol: float = 1e-4):
-    """Raises `ValueError` for an encoder whose states depend on the layout, on `at`, on other rows or on later
-    items, and `TypeError` for one that lacks a method. It is left in the mode in which it was.
+    """Raises `ValueError` for an encoder whose states depend on the layout, on `at`, on other rows or on
+    later items, and `TypeError` for one that lacks a method. It is left in the mode in which it was.
     """
     if not isinstance(encoder, Encoder):
         raise TypeError(f"{type(encoder).__name__} has no table() or no forward(items, layout, at)")
