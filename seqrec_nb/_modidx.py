@@ -1258,6 +1258,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                 'seqrec_nb.runs._no_run': ('runs.html#_no_run', 'seqrec_nb/runs.py'),
                                 'seqrec_nb.runs._no_tensors': ('runs.html#_no_tensors', 'seqrec_nb/runs.py'),
                                 'seqrec_nb.runs._numbers': ('runs.html#_numbers', 'seqrec_nb/runs.py'),
+                                'seqrec_nb.runs._read': ('runs.html#_read', 'seqrec_nb/runs.py'),
                                 'seqrec_nb.runs._row_of': ('runs.html#_row_of', 'seqrec_nb/runs.py'),
                                 'seqrec_nb.runs._short': ('runs.html#_short', 'seqrec_nb/runs.py'),
                                 'seqrec_nb.runs._store': ('runs.html#_store', 'seqrec_nb/runs.py'),

@@ -10,6 +10,7 @@ __all__ = ['LONGEST', 'ABOUT', 'VALUES', 'runs_dir', 'published_dir', 'code_vers
            'device_name', 'load_model', 'attach', 'publish', 'study', 'summary']
 
 # %% ../nbs/12_runs.ipynb #c002
+import copy
 import gzip
 import hashlib
 import inspect
@@ -27,7 +28,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -188,12 +189,19 @@ def load_run(path) -> Run:
     return Run(Path(path), about, tensors)
 
 
+@lru_cache(maxsize=512)
+def _read(path: str, *version) -> Run:  # a file that has not changed is read once
+    return load_run(path)
+
+
 def readable(paths) -> tuple[list[Run], list[Path]]:  # the runs, the files that are none
     "All runs that can be read; of the files that cannot it is said on stderr that they are left out."
     runs, damaged, said = [], [], []
     for p in paths:
         try:
-            runs.append(load_run(p))
+            s = os.stat(p)
+            r = _read(str(p), s.st_mtime_ns, s.st_size, s.st_ino)
+            runs.append(Run(r.path, copy.deepcopy(r.about), dict(r.tensors)))
         except FileNotFoundError:
             pass  # somebody has just removed it
         except ValueError as e:
@@ -224,7 +232,7 @@ def _store(path, tensors: dict, about: dict):
 def find_runs(
     folder=None,
     **which,
-    # such as dataset="beauty", method="sasrec", seed=[0, 1], or any other part of a run's row
+    # such as dataset="beauty", method="SASRec", seed=[0, 1], or any other part of a run's row
 ) -> list[Run]:
     """Stored runs, yours and the published ones, or those of one folder, whose row agrees with `which`; of a
     run that was repeated, the latest. Damaged files are left out, and named on stderr. Raises `ValueError`
@@ -240,7 +248,8 @@ def find_runs(
         _unrepeated(r.path.stem): r for r in sorted(runs, key=lambda r: (r.about["finished"], r.path.name))
     }
     found = [found[n] for n in sorted(found)]
-    rows = [r.row() for r in found] if which else []
+    ks = (5, 10, 20) if any("@" in k for k in which) else ()  # figures only where they are asked for
+    rows = [r.row(ks) for r in found] if which else []
     stray = set(which) - {k for row in rows for k in row}
     if found and stray:
         has = dict.fromkeys(k for row in rows for k in row)
