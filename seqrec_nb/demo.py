@@ -98,7 +98,8 @@ def study(args) -> int:  # exit status
     except KeyboardInterrupt:
         print("\nseqrec: interrupted; the same command goes on from the last epochs", file=sys.stderr)
         return 130
-    print(t[["state", "experiment", "why"]].to_string(index=False))
+    for row in t.itertuples():
+        print(f"{row.state:8} {row.experiment}" + (f": {row.why}" if row.why else ""))
     return 0
 
 
