@@ -41,8 +41,9 @@ def systems(dataset: str) -> dict[str, tuple[Experiment, str | None]]:  # as `pa
     """Every system: the baselines, the controls where settings are published, those that joined, then the
     papers.
     """
+    first = baselines(dataset)  # it refuses a dataset that there are no settings for
     if dataset == "builtin":
         further = {n: (smaller(e), None) for n, (e, _) in joined("beauty").items()} | joined("builtin")
     else:
         further = controls(dataset) | joined(dataset)
-    return baselines(dataset) | further | papers(dataset)
+    return first | further | papers(dataset)
