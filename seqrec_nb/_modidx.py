@@ -80,6 +80,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                 'seqrec_nb.data._registered_labels': ('data.html#_registered_labels', 'seqrec_nb/data.py'),
                                 'seqrec_nb.data._sha256': ('data.html#_sha256', 'seqrec_nb/data.py'),
                                 'seqrec_nb.data._unpacked': ('data.html#_unpacked', 'seqrec_nb/data.py'),
+                                'seqrec_nb.data.add_to': ('data.html#add_to', 'seqrec_nb/data.py'),
                                 'seqrec_nb.data.at_hand': ('data.html#at_hand', 'seqrec_nb/data.py'),
                                 'seqrec_nb.data.cache_dir': ('data.html#cache_dir', 'seqrec_nb/data.py'),
                                 'seqrec_nb.data.check_columns': ('data.html#check_columns', 'seqrec_nb/data.py'),

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TIES_LIMIT', 'HEADER_LIMIT', 'UNPACKED_LIMIT', 'UNPACKED_HEADER_LIMIT', 'DATASET_LISTS', 'DATASET_TENSORS', 'Dataset',
-           'is_whole', 'check_whole', 'is_number', 'check_number', 'DataError', 'check_columns', 'check_values',
-           'check_ids', 'check_order', 'core', 'decided_by_lines', 'from_frame', 'says', 'DamagedFile',
+           'add_to', 'is_whole', 'check_whole', 'is_number', 'check_number', 'DataError', 'check_columns',
+           'check_values', 'check_ids', 'check_order', 'core', 'decided_by_lines', 'from_frame', 'says', 'DamagedFile',
            'content_digest', 'write_tensors', 'read_tensors', 'set_aside', 'save_dataset', 'read_dataset',
            'read_sequences', 'data_dir', 'registry', 'cache_dir', 'fetch', 'load', 'at_hand', 'setting',
            'with_attributes']
@@ -186,6 +186,20 @@ class Dataset:
             f"Dataset({self.name}: {self.n_users:,} users, {self.n_items:,} items, {len(self.items):,}"
             f" interactions{decided})"
         )
+
+# %% ../nbs/01_data.ipynb #20953199
+def add_to(cls: type):
+    """Makes the function that follows a method of `cls`, so that a class can be told over several cells. In the module
+    its name keeps what it meant before, if it meant anything.
+    """
+
+    def add(f):
+        before = f.__globals__.get(f.__name__, f)
+        f.__qualname__ = f"{cls.__qualname__}.{f.__name__}"
+        setattr(cls, f.__name__, f)
+        return before
+
+    return add
 
 # %% ../nbs/01_data.ipynb #checks
 def is_whole(x) -> bool:
