@@ -189,8 +189,8 @@ class Dataset:
 
 # %% ../nbs/01_data.ipynb #20953199
 def add_to(cls: type):
-    """Makes the function that follows a method of `cls`, so that a class can be told over several cells. In the module
-    its name keeps what it meant before, if it meant anything.
+    """Makes the function that follows a method of `cls`, so that a class can be told over several cells. In
+    the module its name keeps what it meant before, if it meant anything.
     """
 
     def add(f):
