@@ -7,8 +7,8 @@ __all__ = ['TIES_LIMIT', 'HEADER_LIMIT', 'UNPACKED_LIMIT', 'UNPACKED_HEADER_LIMI
            'add_to', 'is_whole', 'check_whole', 'is_number', 'check_number', 'DataError', 'check_columns',
            'check_values', 'check_ids', 'check_order', 'core', 'decided_by_lines', 'from_frame', 'says', 'DamagedFile',
            'content_digest', 'write_tensors', 'read_tensors', 'set_aside', 'save_dataset', 'read_dataset',
-           'read_sequences', 'data_dir', 'registry', 'cache_dir', 'fetch', 'load', 'at_hand', 'setting',
-           'with_attributes']
+           'read_sequences', 'with_times', 'check_times', 'data_dir', 'registry', 'cache_dir', 'fetch', 'load',
+           'at_hand', 'setting', 'with_attributes']
 
 # %% ../nbs/01_data.ipynb #c002
 import contextlib
@@ -49,6 +49,9 @@ class Dataset:
     # for how many "users" ("of" all) the order of lines decided the last two items, and what `from_frame` was
     # told; None: for none, as far as is known
     ties: dict | None = None
+    times: Tensor | None = (
+        None  # [A] when each interaction was: seconds since 1970, or what the source counts
+    )
 
     def __post_init__(self):
         if len(self.items) and not 1 <= int(self.items.min()) <= int(self.items.max()) <= self.n_items:
@@ -784,6 +787,32 @@ def read_sequences(
         item_names,
     )
 
+# %% ../nbs/01_data.ipynb #3921a0b9
+def with_times(ds: Dataset, path) -> Dataset:
+    """The same dataset with the times of a file that has the layout of `read_sequences`: one user a line,
+    `user time time ...`, a whole number for each item. Raises `DataError` where users, numbers or order do
+    not fit.
+    """
+    with open(path, encoding="utf-8") as f:
+        lines = [line.split() for line in f]
+    check_times(ds, lines, path)
+    return replace(ds, times=torch.tensor([int(t) for line in lines for t in line[1:]]))
+
+
+def check_times(ds, lines, path):
+    "Raises `DataError` for a file of times that does not belong to a dataset."
+    if [line[0] for line in lines] != [str(u) for u in ds.user_ids]:
+        raise DataError(f"{path}: its users are not those of {ds.name}, one a line in the same order")
+    for line, n in zip(lines, ds.lengths.tolist()):
+        if len(line) - 1 != n:
+            raise DataError(f"{path}: user {line[0]} has {len(line) - 1} times for {n} items")
+        if not all(t.isdigit() and t.isascii() for t in line[1:]):
+            raise DataError(
+                f"{path}: a time of user {line[0]} is not a whole number, such as seconds since 1970"
+            )
+        if any(int(a) > int(b) for a, b in zip(line[1:], line[2:])):
+            raise DataError(f"{path}: the times of user {line[0]} do not rise")
+
 # %% ../nbs/01_data.ipynb #c030
 def data_dir() -> Path:
     """The folder with the registry and the built-in dataset: `data/` of a checkout, or the copy inside an
@@ -909,7 +938,9 @@ def load(
     )
     if not entry.get("url") and _sha256(path) != entry["sha256"]:
         raise DataError(f"{path} is not as it was shipped; restore it: git checkout -- {path.name}")
-    return read_sequences(path, name=name, names=_names(entry, path))
+    ds = read_sequences(path, name=name, names=_names(entry, path))
+    times = path.parent / entry.get("times", "-")
+    return with_times(ds, times) if times.is_file() else ds
 
 
 def at_hand() -> list[str]:  # names
