@@ -1153,6 +1153,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                      'seqrec_nb.nn.losses._ChunkedKL.forward': ('losses.html#_chunkedkl.forward', 'seqrec_nb/nn/losses.py'),
                                      'seqrec_nb.nn.losses._ChunkedKL.setup_context': ( 'losses.html#_chunkedkl.setup_context',
                                                                                        'seqrec_nb/nn/losses.py'),
+                                     'seqrec_nb.nn.losses._ce_of_chunk': ('losses.html#_ce_of_chunk', 'seqrec_nb/nn/losses.py'),
                                      'seqrec_nb.nn.losses._check_before_and_after': ( 'losses.html#_check_before_and_after',
                                                                                       'seqrec_nb/nn/losses.py'),
                                      'seqrec_nb.nn.losses._check_chunk': ('losses.html#_check_chunk', 'seqrec_nb/nn/losses.py'),
