@@ -28,12 +28,11 @@ import seqrec_nb  # noqa: F401  before torch: it sets how threads wait, for all 
 from seqrec_nb.batches import prefix_rows, user_rows
 from seqrec_nb.data import at_hand, load
 from seqrec_nb.evaluate import ranks
-from seqrec_nb.methods.fenrec import FENRec
+from seqrec_nb.methods.fenrec import FENRec, hard_contrast
 from seqrec_nb.methods.genni import GenNi
 from seqrec_nb.methods.intents import ICLREC_AUTHORS, ICLRec
 from seqrec_nb.methods.sasrec import SASRec
 from seqrec_nb.methods.views import CL4SRec, DuoRec
-from seqrec_nb.nn.losses import hard_contrast
 from seqrec_nb.runs import code_version, device_name
 from seqrec_nb.train import Training, fast_cpu
 

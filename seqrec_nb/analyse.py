@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .batches import Batch, register, training_part
 from .data import Dataset
-from .nn.losses import enduring_hard
+from .methods.fenrec import enduring_hard
 from .train import Objective, Training
 
 # %% ../nbs/13_analyse.ipynb #c005

@@ -42,10 +42,7 @@ class ModelNegatives(NextItemLoss):
         high: float = 6.0,  # its largest value
     ):
         super().__init__(function, None, k)
-        if function is cross_entropy:
-            raise ValueError(
-                "cross_entropy compares with all items, so no negatives are used: give bce or bpr"
-            )
+        _check_compares(function)
         check_hardness(alpha, beta, growing, adjust, pace, high)
         candidates(2, beta)  # refuses a share that cannot be
         self.beta, self.growing, self.adjust, self.pace, self.high = beta, growing, adjust, pace, high
@@ -86,6 +83,12 @@ class ModelNegatives(NextItemLoss):
         if self.adjust:  # Section 3.4
             self.alpha.copy_(adjusted_alpha(self.alpha, loss, self.previous, self.pace, self.high))
             self.previous.copy_(loss)
+
+
+def _check_compares(function):
+    "What `ModelNegatives` asks of its loss: that it uses negatives."
+    if function is cross_entropy:
+        raise ValueError("cross_entropy compares with all items, so no negatives are used: give bce or bpr")
 
 
 def check_hardness(alpha, beta, growing, adjust, pace, high):

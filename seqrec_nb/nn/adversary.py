@@ -50,10 +50,7 @@ def adversarial_loss(
     """Cross-entropy of a classifier behind gradient reversal (Ganin et al. 2016). Raises `ValueError` for
     unequal numbers of vectors and labels.
     """
-    if len(h) != len(label):
-        raise ValueError(
-            f"{len(h)} vectors but {len(label)} labels: one each (two views make twice as many of both)"
-        )
+    _check_labels(h, label)
     return F.cross_entropy(classifier(reverse(h, scale)), label.long(), reduction="sum") / max(len(h), 1)
 
 
@@ -65,6 +62,14 @@ def discriminator(
     "A classifier with one hidden layer of ReLUs."
     hidden = hidden or dim
     return nn.Sequential(nn.Linear(dim, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+
+# %% ../../nbs/08_adversary.ipynb #4f0ff7ff
+def _check_labels(h: Tensor, label: Tensor):
+    "What `adversarial_loss` asks: one label for each vector."
+    if len(h) != len(label):
+        raise ValueError(
+            f"{len(h)} vectors but {len(label)} labels: one each (two views make twice as many of both)"
+        )
 
 # %% ../../nbs/08_adversary.ipynb #c019
 def stability_loss(
@@ -78,8 +83,7 @@ def stability_loss(
     """SparseEnNet's stability discriminator (Eq. 9), in three readings. Raises `ValueError` for `other` and
     `operator` at once.
     """
-    if other is not None and operator is not None:
-        raise ValueError("other= and operator= are two readings of the equation: give one of them")
+    _check_one_reading(other, operator)
     pairs, label = torch.cat([h, again], 1), torch.ones_like(h[:, 0], dtype=torch.long)
     if operator is not None:
         label = operator
@@ -89,6 +93,12 @@ def stability_loss(
             torch.cat([label, torch.zeros_like(label)]),
         )
     return adversarial_loss(classifier, pairs, label, scale)
+
+# %% ../../nbs/08_adversary.ipynb #2bfcfe78
+def _check_one_reading(other: Tensor | None, operator: Tensor | None):
+    "What `stability_loss` asks: one of its two readings at a time."
+    if other is not None and operator is not None:
+        raise ValueError("other= and operator= are two readings of the equation: give one of them")
 
 # %% ../../nbs/08_adversary.ipynb #c024
 def longest(
@@ -101,16 +111,21 @@ def longest(
     """Who belongs to the head: the users with the longest histories. Raises `ValueError` for a share outside
     0 to 1 and for other `ties`.
     """
-    if not 0 <= share <= 1:
-        raise ValueError(f"share={share}: a share of the users, from 0 to 1")
-    if ties not in ("first", "none", "all"):
-        raise ValueError(f"ties={ties!r}: 'first', 'none' or 'all'")
+    _check_head(share, ties)
     head = torch.zeros_like(length, dtype=torch.bool)
     if ties == "first" or not len(length):
         head[length.argsort(descending=True, stable=True)[: math.ceil(round(share * len(length), 6))]] = True
         return head
     border = length.double().quantile(1 - share)
     return length > border if ties == "none" else length >= border
+
+# %% ../../nbs/08_adversary.ipynb #d49e4a56
+def _check_head(share: float, ties: str):
+    "What `longest` asks of its settings."
+    if not 0 <= share <= 1:
+        raise ValueError(f"share={share}: a share of the users, from 0 to 1")
+    if ties not in ("first", "none", "all"):
+        raise ValueError(f"ties={ties!r}: 'first', 'none' or 'all'")
 
 # %% ../../nbs/08_adversary.ipynb #c028
 def _into_ball(delta: Tensor, eps: float) -> Tensor:  # projected to a Frobenius norm of at most eps
@@ -192,18 +207,7 @@ def attack(
     """Add to every `.grad` the gradient of the loss at a table perturbed to raise it; the table is as before.
     Raises `ValueError` for a table that is computed or has no gradient, and for no steps.
     """
-    if not table.is_leaf:
-        raise ValueError(
-            "the table is computed from other parameters, so it cannot be moved: give the parameter itself"
-            " (an encoder's `table()` must return it)"
-        )
-    if table.grad is None:
-        raise ValueError(
-            "the table has no gradient to follow: call backward() on the loss first, and see that the loss"
-            " uses the table"
-        )
-    if perturb.steps < 1:
-        raise ValueError(f"steps={perturb.steps}: at least one; for none, leave the attack out")
+    _check_attack(table, perturb)
     clean, delta, g = table.detach().clone(), torch.zeros_like(table), table.grad.detach()
     try:
         for left in reversed(range(perturb.steps)):
@@ -220,3 +224,19 @@ def attack(
         with torch.no_grad():
             table.copy_(clean)
     return delta, value.detach()
+
+# %% ../../nbs/08_adversary.ipynb #bfba11aa
+def _check_attack(table: nn.Parameter, perturb):
+    "What `attack` asks: a table that can be moved and has a gradient, and a step."
+    if not table.is_leaf:
+        raise ValueError(
+            "the table is computed from other parameters, so it cannot be moved: give the parameter itself"
+            " (an encoder's `table()` must return it)"
+        )
+    if table.grad is None:
+        raise ValueError(
+            "the table has no gradient to follow: call backward() on the loss first, and see that the loss"
+            " uses the table"
+        )
+    if perturb.steps < 1:
+        raise ValueError(f"steps={perturb.steps}: at least one; for none, leave the attack out")

@@ -27,25 +27,6 @@ def real(length: Tensor, width: int) -> Tensor:  # [B,width]
     return torch.arange(width, device=length.device) >= width - length[:, None]
 
 
-def _fits(items: Tensor, length: Tensor, axes=(2, 3)):  # what every operator asks of a batch
-    if items.ndim not in axes:
-        raise ValueError(
-            f"items of shape {list(items.shape)}:"
-            f" {' or '.join({2: 'ids [B,L]', 3: 'embeddings [B,L,D]'}[a] for a in axes)} are wanted here"
-        )
-    if length.shape != items.shape[:1]:
-        raise ValueError(
-            f"{len(items)} rows but lengths of shape {list(length.shape)}: one number for each row,"
-            f" [{len(items)}]"
-        )
-    # a GPU would wait for the answer
-    if length.device.type == "cpu" and (length > items.shape[1]).any():
-        raise ValueError(
-            f"a length of {int(length.max())} in rows of {items.shape[1]} slots: cut the lengths with the"
-            " items, as `recent` does"
-        )
-
-
 def share(
     length: Tensor,  # [B] items in each row, n
     ratio: float,  # share of them to touch, 0 to 1
@@ -54,8 +35,7 @@ def share(
     """How many items of each row to touch: int(ratio * n), in float64 like Python's own. Raises `ValueError`
     for a ratio outside 0 to 1.
     """
-    if not 0 <= ratio <= 1:
-        raise ValueError(f"ratio={ratio}: a share of the row, from 0 to 1")
+    _check_ratio(ratio)
     return (ratio * length.double()).long().clamp_min(least).minimum(length)
 
 
@@ -88,6 +68,32 @@ def choose(
     "True at `size` different items of each row, all choices equally likely."
     key = torch.rand(len(length), width, generator=generator, device=length.device)
     return key.masked_fill(~real(length, width), 2.0).argsort(1).argsort(1) < size[:, None]
+
+# %% ../../nbs/04_augment.ipynb #4840b444
+def _check_batch(items: Tensor, length: Tensor, axes=(2, 3)):
+    "What every operator asks of a batch: ids or embeddings, and a length that each row can have."
+    if items.ndim not in axes:
+        raise ValueError(
+            f"items of shape {list(items.shape)}:"
+            f" {' or '.join({2: 'ids [B,L]', 3: 'embeddings [B,L,D]'}[a] for a in axes)} are wanted here"
+        )
+    if length.shape != items.shape[:1]:
+        raise ValueError(
+            f"{len(items)} rows but lengths of shape {list(length.shape)}: one number for each row,"
+            f" [{len(items)}]"
+        )
+    # a GPU would wait for the answer
+    if length.device.type == "cpu" and (length > items.shape[1]).any():
+        raise ValueError(
+            f"a length of {int(length.max())} in rows of {items.shape[1]} slots: cut the lengths with the"
+            " items, as `recent` does"
+        )
+
+
+def _check_ratio(ratio: float):
+    "What `share` asks: a share from 0 to 1."
+    if not 0 <= ratio <= 1:
+        raise ValueError(f"ratio={ratio}: a share of the row, from 0 to 1")
 
 # %% ../../nbs/04_augment.ipynb #c009
 def _wide(x: Tensor, like: Tensor) -> Tensor:  # as many axes as `like`, the new ones of size 1
@@ -125,7 +131,7 @@ def crop(
     """Keep one window of a row (CL4SRec, Xie et al., ICDE 2022, rounded as in ICLRec's and CoSeRec's code),
     at least one item: where the share rounds to none, any one item.
     """
-    _fits(items, length)
+    _check_batch(items, length)
     m = share(length, ratio)
     start = draw(starts(length, m, inclusive_start), generator)
     return compact(items, window(length, start, m.clamp_min(1), items.shape[1]))
@@ -147,7 +153,7 @@ def mask(
 
     (DuoRec's code covers, and reorders, the batch itself, so that its main loss sees the change as well; here
     the batch stays as it is.)"""
-    _fits(items, length)
+    _check_batch(items, length)
     hit = _wide(choose(length, share(length, ratio, least), items.shape[1], generator), items)
     return torch.where(hit, torch.as_tensor(token, dtype=items.dtype, device=items.device), items), length
 
@@ -164,7 +170,7 @@ def reorder(
     """Shuffle one window of a row (CL4SRec, Xie et al., ICDE 2022, rounded as in ICLRec's and CoSeRec's
     code). A window of one item, or none, changes nothing.
     """
-    _fits(items, length)
+    _check_batch(items, length)
     m, L = share(length, ratio), items.shape[1]
     start = draw(starts(length, m, inclusive_start), generator)
     noise = torch.rand(len(items), L, dtype=torch.float64, generator=generator, device=items.device)
@@ -184,7 +190,7 @@ def remove(
     inclusive_start: bool = True,
 ) -> tuple[Tensor, Tensor]:
     "Take one window out of a row and close the gap (S4Rec Eq. 3). One item at least stays."
-    _fits(items, length)
+    _check_batch(items, length)
     m, L = share(length, ratio).minimum((length - 1).clamp_min(0)), items.shape[1]
     start = draw(starts(length, m, inclusive_start), generator)
     return compact(items, real(length, L) & ~window(length, start, m, L))
@@ -199,7 +205,7 @@ def subsequence(
     """Keep a window of random length: uniform from 1 to `most` of the row, then a uniform start, the last one
     included.
     """
-    _fits(items, length)
+    _check_batch(items, length)
     m = draw(share(length, most, 1), generator) + 1
     return compact(items, window(length, draw(starts(length, m, True), generator), m, items.shape[1]))
 
@@ -250,46 +256,75 @@ class Similar:
             self, item=self.item.to(device), score=self.score.to(device), known=self.known.to(device)
         )
 
-
+# %% ../../nbs/04_augment.ipynb #f9b381c8
 def similar_by_counts(ds: Dataset, iuf: bool = True) -> Similar:  # on the device of `ds`
     """The top neighbour by `item_cf`; among equals the first seen, in the order of users and of their items.
     Raises `ValueError` where no two items share a user.
     """
     S = item_cf(ds, iuf)
-    if not S.nnz:
-        raise ValueError(
-            f"no two items of {ds.name} share a user in the training parts: nothing is similar by counts; use"
-            " similar_by_embedding"
-        )
+    _check_some_similar(S, ds)
     row, best = np.repeat(np.arange(S.shape[0]), np.diff(S.indptr)), S.max(1).toarray()[:, 0]
     # all entries that reach the maximum of their row
     top = S.data == best[row]
     item, score = np.full(ds.n_items + 2, -1), np.zeros(ds.n_items + 2)
     item[row[top]] = S.indices[top]
     item[0] = 0  # padding stays padding
-    # Where several reach it: list every (i, j) of one user, user after user, and take the first j that does
-    tied = np.bincount(row[top], minlength=ds.n_items + 1) > 1
-    items, user, begin = _training(ds)
-    at = np.flatnonzero(tied[items])
-    at = at[np.argsort(items[at], kind="stable")]
-    n = begin[user[at] + 1] - begin[user[at]]
-    i, j = (
-        np.repeat(items[at], n),
-        items[np.repeat(begin[user[at]] - (n.cumsum() - n), n) + np.arange(n.sum())],
-    )
-
-    def key(a, b):
-        return a.astype(np.int64) * S.shape[0] + b
-
-    hit = np.isin(key(i, j), key(row[top], S.indices[top]))
-    i, first = np.unique(i[hit], return_index=True)
-    item[i] = j[hit][first]
+    i, first = _first_seen(ds, row[top], S.indices[top])
+    item[i] = first
     some = best > 0
     low, high = S.data.min(), S.data.max()
     score[:-1][some] = (best[some] - low) / (high - low if high > low else 1)
-    return Similar(
-        torch.from_numpy(item), torch.from_numpy(score), torch.from_numpy(np.flatnonzero(some))
-    ).to(ds.device)
+    known = torch.from_numpy(np.flatnonzero(some))
+    return Similar(torch.from_numpy(item), torch.from_numpy(score), known).to(ds.device)
+
+# %% ../../nbs/04_augment.ipynb #e4dffb5f
+def _first_seen(
+    ds: Dataset,
+    row: np.ndarray,
+    neighbour: np.ndarray,  # the most similar items of each item in `row`, one entry for each
+    # the items that have several; of these the first that some user has beside the item
+) -> tuple[np.ndarray, np.ndarray]:
+    tied = np.bincount(row, minlength=ds.n_items + 1) > 1
+    items, user, begin = _training(ds)
+    at = np.flatnonzero(tied[items])
+    at = at[np.argsort(items[at], kind="stable")]
+    # list every (i, j) of one user, user after user, and take the first j that is among the most similar
+    n = begin[user[at] + 1] - begin[user[at]]
+    i = np.repeat(items[at], n)
+    j = items[np.repeat(begin[user[at]] - (n.cumsum() - n), n) + np.arange(n.sum())]
+
+    def key(a, b):
+        return a.astype(np.int64) * (ds.n_items + 1) + b
+
+    hit = np.isin(key(i, j), key(row, neighbour))
+    i, first = np.unique(i[hit], return_index=True)
+    return i, j[hit][first]
+
+# %% ../../nbs/04_augment.ipynb #cf7e2737
+def _check_some_similar(S: sparse.csr_matrix, ds: Dataset):
+    "What `similar_by_counts` asks: two items that share a user."
+    if not S.nnz:
+        raise ValueError(
+            f"no two items of {ds.name} share a user in the training parts: nothing is similar by counts; use"
+            " similar_by_embedding"
+        )
+
+
+def _check_finite_table(table: Tensor):
+    "What `similar_by_embedding` asks: a model that has not diverged."
+    if not table.isfinite().all():
+        raise ValueError(
+            "the table holds values that are not finite; the model has diverged: look at its loss, or lower"
+            " the learning rate"
+        )
+
+
+def _check_similar(similar, operator: str):
+    "What `insert` and `substitute` ask."
+    if similar is None:
+        raise ValueError(
+            f"{operator} needs to know what is similar: partial({operator}, similar=similar_by_counts(ds))"
+        )
 
 # %% ../../nbs/04_augment.ipynb #c030
 @torch.no_grad()
@@ -302,11 +337,7 @@ def similar_by_embedding(
     with rows 1 to N+1, own ones included, as CoSeRec does. Raises `ValueError` for a table that is not
     finite.
     """
-    if not table.isfinite().all():
-        raise ValueError(
-            "the table holds values that are not finite; the model has diverged: look at its loss, or lower"
-            " the learning rate"
-        )
+    _check_finite_table(table)
     V, skip = len(table), int(items_only)  # rows skipped at either end
     item, score, extremes = [], [], []
     for q in torch.arange(1, V - skip, device=table.device).split(chunk):
@@ -346,11 +377,8 @@ def insert(
     """Insert before some items the item most similar to each (CoSeRec, at most one an item). Raises
     `ValueError` without `similar` and for embeddings.
     """
-    if similar is None:
-        raise ValueError(
-            "insert needs to know what is similar: partial(insert, similar=similar_by_counts(ds))"
-        )
-    _fits(items, length, (2,))
+    _check_similar(similar, "insert")
+    _check_batch(items, length, (2,))
     L = items.shape[1]
     hit = choose(length, share(length, ratio, least), L, generator)
     # [B,2L] new, old, new, old, ...
@@ -369,11 +397,8 @@ def substitute(
     """Replace some items by the item most similar to each (CoSeRec). Raises `ValueError` without `similar`
     and for embeddings.
     """
-    if similar is None:
-        raise ValueError(
-            "substitute needs to know what is similar: partial(substitute, similar=similar_by_counts(ds))"
-        )
-    _fits(items, length, (2,))
+    _check_similar(similar, "substitute")
+    _check_batch(items, length, (2,))
     hit = choose(length, share(length, ratio, least), items.shape[1], generator)
     return torch.where(hit, similar(items, generator), items), length
 
@@ -391,7 +416,7 @@ def insert_random(
 
     Inserting one after the other makes every set of places equally likely, so the places are chosen at
     once."""
-    _fits(items, length, (2,))
+    _check_batch(items, length, (2,))
     B, L = items.shape
     if B < 2:
         return items, length
@@ -434,7 +459,7 @@ def pool(
     """Replace one window of a row by the mean of its embeddings (SparseEnNet, Eq. 5). A row of one item stays
     as it is. Raises `ValueError` for ids.
     """
-    _fits(x, length, (3,))
+    _check_batch(x, length, (3,))
     m = share(length, ratio, least)
     return pool_at(x, length, draw(starts(length, m, inclusive_start), generator), m)
 
@@ -449,15 +474,7 @@ def per_row(
     """Each row changed by the operator chosen for it. Raises `ValueError` for choices that are not one of the
     K for each row.
     """
-    if choice.shape != length.shape:
-        raise ValueError(
-            f"choices of shape {list(choice.shape)} for lengths of {list(length.shape)}: one for each row"
-        )
-    if choice.device.type == "cpu" and ((choice < -1) | (choice >= len(operators))).any():
-        raise ValueError(
-            f"choices from {int(choice.min())} to {int(choice.max())} of {len(operators)} operators: from 0"
-            f" to {len(operators) - 1}, or -1 for none"
-        )
+    _check_choice(choice, length, len(operators))
     out, n = items, length
     for k, op in enumerate(operators):
         # copies: an operator may write into its own
@@ -481,8 +498,7 @@ def choose_two(
     fewer than two operators.
     """
     K = len(operators)
-    if K < 2:
-        raise ValueError(f"two different operators out of {K}: give at least two, or use choose_one twice")
+    _check_two(K)
     a = draw(torch.full_like(length, K), generator)
     b = (a + 1 + draw(torch.full_like(length, K - 1), generator)) % K
     return tuple(torch.where(length < least, -1, c) for c in (a, b))
@@ -498,12 +514,38 @@ def choose_by_length(
     """CoSeRec's choice: uniform over all operators for long rows, over a few for short ones. Raises
     `ValueError` for a `short` that is empty or names no operator.
     """
-    check_whole(-1, threshold=threshold)
-    if not len(short) or not all(0 <= k < len(operators) for k in short):
-        raise ValueError(f"short={short}: one or more numbers of operators, from 0 to {len(operators) - 1}")
+    _check_lengths(threshold, short, len(operators))
     few = torch.tensor(short, device=length.device)
     long, short = (draw(torch.full_like(length, n), generator) for n in (len(operators), len(few)))
     return torch.where(length > threshold, long, few[short])
+
+# %% ../../nbs/04_augment.ipynb #f9cb3244
+def _check_choice(choice: Tensor, length: Tensor, operators: int):
+    "What `per_row` asks of a choice: one for each row, among the operators. On a GPU nothing waits to see."
+    if choice.shape != length.shape:
+        raise ValueError(
+            f"choices of shape {list(choice.shape)} for lengths of {list(length.shape)}: one for each row"
+        )
+    if choice.device.type == "cpu" and ((choice < -1) | (choice >= operators)).any():
+        raise ValueError(
+            f"choices from {int(choice.min())} to {int(choice.max())} of {operators} operators: from 0"
+            f" to {operators - 1}, or -1 for none"
+        )
+
+
+def _check_two(operators: int):
+    "What `choose_two` asks: two operators at least."
+    if operators < 2:
+        raise ValueError(
+            f"two different operators out of {operators}: give at least two, or use choose_one twice"
+        )
+
+
+def _check_lengths(threshold: int, short, operators: int):
+    "What `choose_by_length` asks: a whole threshold, and numbers of operators for the short rows."
+    check_whole(-1, threshold=threshold)
+    if not len(short) or not all(0 <= k < operators for k in short):
+        raise ValueError(f"short={short}: one or more numbers of operators, from 0 to {operators - 1}")
 
 # %% ../../nbs/04_augment.ipynb #c051
 def five_operators(
@@ -519,9 +561,7 @@ def five_operators(
     """One of CoSeRec's five operators for each row. Raises `ValueError` for a `short` of other letters, or
     none.
     """
-    check_whole(-1, threshold=threshold)
-    if not short or set(short) - set("ICMRS"):
-        raise ValueError(f"short={short!r}: one or more of the letters I, C, M, R, S, for example 'SIM'")
+    _check_five(threshold, short)
     if reorder_ratio is None:
         reorder_ratio = 0.2 if threshold < 0 else mask_ratio
 
@@ -536,16 +576,20 @@ def five_operators(
         five(substitute, substitute_ratio, similar=similar),
     )
 
+    few = ["ICMRS".index(c) for c in short]
+
     def operator(items, length, generator=None):
-        return per_row(
-            operators,
-            choose_by_length(operators, length, generator, threshold, ["ICMRS".index(c) for c in short]),
-            items,
-            length,
-            generator,
-        )
+        choice = choose_by_length(operators, length, generator, threshold=threshold, short=few)
+        return per_row(operators, choice, items, length, generator)
 
     return operator
+
+# %% ../../nbs/04_augment.ipynb #2eeec868
+def _check_five(threshold: int, short: str):
+    "What `five_operators` asks: a whole threshold, and letters of operators for the short rows."
+    check_whole(-1, threshold=threshold)
+    if not short or set(short) - set("ICMRS"):
+        raise ValueError(f"short={short!r}: one or more of the letters I, C, M, R, S, for example 'SIM'")
 
 # %% ../../nbs/04_augment.ipynb #c057
 class SameTarget:
@@ -568,11 +612,7 @@ class SameTarget:
     def find(self, batch: Batch) -> Tensor:  # [B]
         "The rows' numbers. Raises `ValueError` for rows that are not among those given."
         i = self.index[batch.rows.start + batch.rows.length] if batch.rows.ds is self.rows.ds else None
-        if i is None or (i.device.type == "cpu" and (i < 0).any()):
-            raise ValueError(
-                "the batch has rows that are not among those given to SameTarget: make both from the same"
-                " rows"
-            )
+        _check_found(i)
         return i
 
     def random(self, batch: Batch, generator: torch.Generator | None = None) -> Batch:
@@ -606,3 +646,11 @@ class SameTarget:
         are equal (ICSRec, FENRec).
         """
         return self.rows.batch(self.last_index[self.find(batch)])
+
+# %% ../../nbs/04_augment.ipynb #27d2237d
+def _check_found(i: Tensor | None):
+    "What `SameTarget` asks: rows that it was given. On a GPU nothing waits to see."
+    if i is None or (i.device.type == "cpu" and (i < 0).any()):
+        raise ValueError(
+            "the batch has rows that are not among those given to SameTarget: make both from the same rows"
+        )

@@ -32,7 +32,7 @@ from seqrec_nb.analyse import (
 )
 from ..batches import prefix_rows, user_rows
 from ..data import at_hand, load
-from ..methods.fenrec import FENRec
+from ..methods.fenrec import FENRec, enduring_hard, soft_labels
 from ..methods.intents import ICLRec, represent_all
 from ..methods.s4rec import S4Rec
 from ..methods.sasrec import SASRec
@@ -673,7 +673,7 @@ def hard_push(
     a = torch.tensor(angle, dtype=torch.double).deg2rad()
     h, n = torch.tensor([1.0, 0.0], dtype=torch.double, requires_grad=True), torch.stack([a.cos(), a.sin()])
     t = turned(h.detach() if stop else h, n, lam)
-    similarity = losses.enduring_hard(torch.stack([h, n]), lam)[0, 1] if stop else h @ t
+    similarity = enduring_hard(torch.stack([h, n]), lam)[0, 1] if stop else h @ t
     return {
         "anchor": h.detach(),
         "negative": n,
@@ -685,7 +685,7 @@ def hard_push(
 def ahead(history: int, gamma: float) -> tuple[list[str], list[float]]:  # names of the items, their weights
     "FENRec's label of a training row of the built-in dataset."
     ds, _, rows = builtin()
-    items, weight = losses.soft_labels(rows[torch.tensor([history])], gamma)
+    items, weight = soft_labels(rows[torch.tensor([history])], gamma)
     return [ds.show(i) for i in items[0].tolist() if i], [
         x for x, i in zip(weight[0].tolist(), items[0].tolist()) if i
     ]
