@@ -59,6 +59,7 @@ def _count(which: Tensor) -> Tensor:  # [B,V] -> [B]
     return which.view(torch.uint8).sum(1, dtype=torch.int32).long()
 
 # %% ../nbs/11_evaluate.ipynb #0a8195b8
+#| code-fold: true
 def check_ranking(scores: Tensor, target: Tensor, seen: Tensor, ties, first: int):
     "Raises `ValueError` for what `rank_of_target` cannot rank."
     if (
@@ -200,6 +201,7 @@ def validation(
     return lambda objective: f(ranks(objective, rows, **kw)).mean().item()
 
 # %% ../nbs/11_evaluate.ipynb #fa4a6eb1
+#| code-fold: true
 def check_model(model, ds: Dataset):
     """Raises `TypeError` for what has no scores, and `ValueError` for a model of other items: one that was
     trained, or has counted, knows the ids of its items.
@@ -427,6 +429,7 @@ def _best(model, batch, k: int, repeat: bool) -> list[pd.DataFrame]:  # for each
     return out
 
 # %% ../nbs/11_evaluate.ipynb #1676fff9
+#| code-fold: true
 def check_asked(k, max_len):
     """Raises `ValueError` for a number of items, or a length, that is no whole number of 1 or more; the
     length may be left open.

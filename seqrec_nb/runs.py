@@ -169,7 +169,7 @@ def shown(x):  # such as "first_users(share=0.4)"
     given = ", ".join(f"{k}={shown(v)!r}" for k, v in x.items() if k not in ("name", "make"))
     return f"{name}({given})" if given else name
 
-
+# %% ../nbs/12_runs.ipynb #1a022b73
 def load_run(path) -> Run:
     """One run file. Raises `FileNotFoundError`, and `DamagedFile`, a `ValueError`, where the file is not one,
     or no longer what was written.
@@ -188,7 +188,8 @@ def _is_columns(history) -> bool:  # name -> a list, all of one length
         isinstance(v, list) and len(v) == len(next(iter(history.values()))) for v in history.values()
     )
 
-
+# %% ../nbs/12_runs.ipynb #63afc1ad
+#| code-fold: true
 def _check_kind(path, about: dict):
     "Raises `DamagedFile` for a file that holds something else than a run."
     kind = about.get("kind")
@@ -355,7 +356,7 @@ def experiment_of(
         other = "was made by other code, or is none of this library"
         raise ValueError(f"{run.path.name} {other}: {e}. Train it once more") from e
 
-
+# %% ../nbs/12_runs.ipynb #c33f7eb7
 def named_in(run: Run, what: str, given, stored):  # what was handed in, or what the file names
     "A function or class, from the registry or handed in. Raises `ValueError` for another than the file's."
     _check_named(run, what, given, stored)
@@ -380,7 +381,8 @@ def _not_registered(run: Run, what: str, name) -> str:  # what to say of a name 
         f" load_model(run, {what}=...), or register it where it is defined (@register)"
     )
 
-
+# %% ../nbs/12_runs.ipynb #be7cc216
+#| code-fold: true
 def _check_named(run: Run, what: str, given, stored):
     "Raises `ValueError` where something else was handed in than the file names."
     short = shown({"name": stored} if what == "method" else stored)
@@ -810,6 +812,7 @@ def _short(v):
     return [_short(x) for x in v] if isinstance(v, list) else v if isinstance(v, int) else float(f"{v:.5g}")
 
 # %% ../nbs/12_runs.ipynb #dfb2dd0f
+#| code-fold: true
 def check_run(e: Experiment, device, keep, report):
     "Raises `TypeError` and `ValueError` for what `run` cannot do."
     for name, f in dict(keep=keep, report=report).items():
@@ -1002,6 +1005,7 @@ def _data_of(run: Run, dataset) -> Dataset:
     return ds
 
 # %% ../nbs/12_runs.ipynb #7f0c9c9e
+#| code-fold: true
 def _check_same_data(run: Run, ds: Dataset):
     "Raises `ValueError` for other sequences, or other attributes, than a run was made from."
     if _fingerprint(ds) != run.about["data"]:
@@ -1143,7 +1147,8 @@ def study(
     _check_none_failed(failed, len(given))
     return pd.DataFrame([done[i] for i in sorted(done)])
 
-
+# %% ../nbs/12_runs.ipynb #d70f2fc8
+#| code-fold: true
 def _check_jobs(jobs):
     "Raises `ValueError` for a number of processes that is none."
     if not is_kind(jobs, int) or jobs < 1:
@@ -1284,6 +1289,7 @@ def _varied(runs: pd.DataFrame) -> list:  # the settings in which runs differ
     return [c for c in settings if runs[c].map(repr).nunique() > 1]
 
 # %% ../nbs/12_runs.ipynb #9f9d0f45
+#| code-fold: true
 def _check_some(runs: pd.DataFrame):
     "Raises `ValueError` where there is nothing to summarise."
     if runs.empty:
