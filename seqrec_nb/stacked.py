@@ -116,6 +116,7 @@ def hand_back(self):
                 t.opt.state[mine] = {n: v.clone() if n == "step" else v[k].clone() for n, v in s.items()}
 
 # %% ../nbs/15_stacked.ipynb #a201c570
+#| code-fold: true
 IN_PROCESSES = "so its seeds cannot be stacked: run them in processes, `study(..., jobs=)`"
 
 
