@@ -505,7 +505,8 @@ def _is_plain(x) -> bool:  # a value as a file may hold it
 def _numbers(x) -> bool:  # a finite number, or a list of such
     return all(map(_numbers, x)) if isinstance(x, list) else is_kind(x, float) and abs(x) < 2**63
 
-
+# %% ../nbs/12_runs.ipynb #e915809b
+#| code-fold: true
 def _no_run(about: dict, tensors: dict) -> str:  # "" where it is one
     "What a description lacks to be a run's."
     try:
@@ -612,7 +613,7 @@ def steps_of(e: Experiment, device, folder, again, keep_weights, keep, report, p
         run = yield from _train_and_store(e, ds, about, free_path(path), device, keep_weights, how)
     return attach(run, keep, ds, e.method, rows=e.rows, step=e.training.step) if keep else run
 
-
+# %% ../nbs/12_runs.ipynb #9998916b
 def _train_and_store(
     e: Experiment, ds: Dataset, about: dict, path: Path, device, keep_weights: bool, how: dict
 ):
@@ -658,7 +659,7 @@ def job_of(e: Experiment, ds: Dataset, path: Path) -> dict:
         watch=e.training.watch,
     )
 
-
+# %% ../nbs/12_runs.ipynb #b478d2bd
 def begun_from(e: Experiment, **how) -> Experiment:
     "The experiment, once what it goes on from has been run."
     first = run(e.after.but(dataset=e.dataset, seed=e.seed), **how)
@@ -745,7 +746,7 @@ def _say_other_code(stored: Run):  # on stderr
             file=sys.stderr,
         )
 
-
+# %% ../nbs/12_runs.ipynb #bf07bd06
 def free_path(path: Path) -> Path:
     "A name that no file has: a run that is repeated gets a number."
     _check_writable(path.parent)
@@ -923,7 +924,7 @@ def _untrained(run: Run, e: Experiment):
     finally:
         _loading.reset(token)
 
-
+# %% ../nbs/12_runs.ipynb #35ce11c5
 def _with_weights(run: Run, objective: Objective, e: Experiment) -> Objective:
     "The objective with a run's parameters. Raises `ValueError` for rows that are none, or other parameters."
     weights, ds = _weights(run), e.dataset
