@@ -25,7 +25,7 @@ def low_pass(
     # what was cut counts as 0
     return torch.fft.irfft(kept, n=slots, dim=0, norm="ortho")
 
-
+# %% ../../nbs/37_bsarec.ipynb #bec2416c
 def check_cut(c):
     "Raises `ValueError` for a cut-off `c` below 1, where nothing is left."
     if not is_whole(c) or c < 1:
