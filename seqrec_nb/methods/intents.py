@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from ..batches import Batch, Rows, prefix_rows, register
+from .recurrent import GRU
 from .sasrec import LOSSES, NextItemMethod, TransformerConfig
 from .views import REPRESENT, Contrast, InfoNCE, any_of, twice
 from ..nn.augment import SameTarget, crop, mask, reorder
 from ..nn.clusters import KMeans
-from ..nn.encoders import GRU
 from ..settings import Experiment, Method, TrainingConfig, setting, weight
 from ..train import NextItem, Objective
 

@@ -17,7 +17,7 @@ from ..nn.samplers import PopularityNegatives, UniformNegatives
 from ..settings import Config, Experiment, Method, setting
 from ..train import NextItem
 
-# %% ../../nbs/21_sasrec.ipynb #c005
+# %% ../../nbs/21_sasrec.ipynb #715804ec
 def with_mask_token(ds, **habit):
     "The S3-Rec family draws the mask token among the negatives."
     return UniformNegatives(ds, ds.n_items + 1, **habit)
@@ -30,7 +30,7 @@ LOSSES = {
     "bpr": dict(loss=bpr, sampler=UniformNegatives),
 }
 
-
+# %% ../../nbs/21_sasrec.ipynb #bc0866e6
 @dataclass(frozen=True)
 class TransformerConfig(Config):
     "The sizes of SASRec's encoder."
@@ -51,7 +51,7 @@ class SASRecConfig(TransformerConfig):
 
     loss: str = setting("ce", "next-item loss; 'ce': over all items, 'bce': the paper's", choices=LOSSES)
 
-
+# %% ../../nbs/21_sasrec.ipynb #c005
 class NextItemMethod(Method, NextItem):
     "A method whose setting `loss` names its next-item loss; the encoder is SASRec's, unless it makes one."
 
