@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['TIES_LIMIT', 'HEADER_LIMIT', 'UNPACKED_LIMIT', 'UNPACKED_HEADER_LIMIT', 'DATASET_LISTS', 'DATASET_TENSORS', 'Dataset',
-           'add_to', 'is_whole', 'check_whole', 'is_number', 'check_number', 'DataError', 'check_columns',
-           'check_values', 'check_ids', 'check_order', 'core', 'decided_by_lines', 'from_frame', 'says', 'DamagedFile',
-           'content_digest', 'write_tensors', 'read_tensors', 'set_aside', 'save_dataset', 'read_dataset',
-           'read_sequences', 'data_dir', 'registry', 'cache_dir', 'fetch', 'load', 'at_hand', 'setting',
+           'add_to', 'check_arrays', 'is_whole', 'check_whole', 'is_number', 'check_number', 'core', 'DataError',
+           'decided_by_lines', 'from_frame', 'check_columns', 'check_values', 'check_ids', 'check_order', 'says',
+           'DamagedFile', 'content_digest', 'write_tensors', 'read_tensors', 'set_aside', 'save_dataset',
+           'read_dataset', 'read_sequences', 'data_dir', 'registry', 'cache_dir', 'fetch', 'load', 'at_hand', 'setting',
            'with_attributes']
 
 # %% ../nbs/01_data.ipynb #c002
@@ -46,40 +46,11 @@ class Dataset:
     item_names: np.ndarray | None = None  # [N+1] names to show, where a table of them exists
     # [N+1,A+1] bool, which item has which attribute; row 0 and column 0 are padding. See `with_attributes`
     attributes: Tensor | None = None
-    # for how many "users" ("of" all) the order of lines decided the last two items, and what `from_frame` was
-    # told; None: for none, as far as is known
+    # for how many "users" ("of" all) the order of lines decided the last two items; None: for none known
     ties: dict | None = None
 
     def __post_init__(self):
-        if len(self.items) and not 1 <= int(self.items.min()) <= int(self.items.max()) <= self.n_items:
-            raise ValueError(
-                f"{self.name}: items must be numbers from 1 to {self.n_items}, one for each entry of item_ids"
-                f" after the first; here they go from {int(self.items.min())} to {int(self.items.max())}"
-            )
-        if (
-            int(self.offsets[0]) != 0
-            or int(self.offsets[-1]) != len(self.items)
-            or (self.offsets.diff() < 0).any()
-        ):
-            raise ValueError(
-                f"{self.name}: offsets must rise from 0 to the number of interactions, {len(self.items)}"
-            )
-        if self.items.is_floating_point() or self.items.is_complex():
-            raise ValueError(
-                f"{self.name}: items are {self.items.dtype}; make them whole numbers, items.long()"
-            )
-        for what, n in dict(
-            user_ids=self.n_users, item_names=self.n_items + 1, attributes=self.n_items + 1
-        ).items():
-            if (x := getattr(self, what)) is not None and len(x) != n:
-                raise ValueError(
-                    f"{self.name}: {what} has {len(x)} entries where there should be {n}: "
-                    + (
-                        "one for each user that offsets makes"
-                        if what == "user_ids"
-                        else "one for each entry of item_ids, padding's first"
-                    )
-                )
+        check_arrays(self)
 
     @property
     def n_users(self) -> int:
@@ -101,8 +72,7 @@ class Dataset:
         return self.n_users
 
     def __getitem__(self, u: int) -> Tensor:  # [n] the items of user `u`, oldest first
-        if not -len(self) <= u < len(self):
-            raise IndexError(f"user {u}: {self.name} has users 0 to {len(self) - 1}")
+        _check_user(self, u)
         u %= len(self)
         return self.items[self.offsets[u] : self.offsets[u + 1]]
 
@@ -116,76 +86,15 @@ class Dataset:
         k_core: int = 3,
         **kw,  # further arguments of `from_frame`
     ) -> "Dataset":
-        """A dataset of histories that are lists. Users without a name are numbered from 0. Raises `DataError`
-        for a history that is no list, and as `from_frame` does.
-        """
-        named = histories if isinstance(histories, dict) else dict(enumerate(histories))
-        for user, items in named.items():
-            if isinstance(items, (str, bytes)) or not hasattr(items, "__iter__"):
-                kind = type(items).__name__
-                raise DataError(f"the history of {user!r} is a {kind}: a list of item ids, oldest first")
-        rows = [
-            (user, item, place)
-            for user, items in named.items()
-            for place, item in enumerate(items.tolist() if hasattr(items, "tolist") else items)
-        ]
-        return from_frame(pd.DataFrame(rows, columns=["user", "item", "time"]), k_core=k_core, **kw)
-
-    def to(self, device) -> "Dataset":
-        "The same dataset with its arrays on `device`."
-        return replace(
-            self,
-            items=self.items.to(device),
-            offsets=self.offsets.to(device),
-            attributes=None if self.attributes is None else self.attributes.to(device),
-        )
-
-    def show(self, item: int) -> str:
-        "An item in words: its name, or its id in the source where it has none."
-        return str((self.item_ids if self.item_names is None else self.item_names)[item])
-
-    def _find(self, what: str, known: np.ndarray, first: int, ids) -> Tensor:
-        if isinstance(ids, (str, bytes)):
-            raise ValueError(
-                f"{ids!r} is one text, and would be read letter by letter: give a list of ids, [{ids!r}]"
-            )
-        index = self.__dict__.setdefault(f"_{what}s", {})
-        if not index:
-            exact = {x: i for i, x in enumerate(known.tolist()) if i >= first}
-            texts = [str(x) for x in exact]
-            index |= {**(dict(zip(texts, exact.values())) if len(set(texts)) == len(texts) else {}), **exact}
-        if torch.is_tensor(ids):
-            ids = ids.tolist()
-        # True would be taken for 1
-        unknown = [x for x in ids if isinstance(x, (bool, np.bool_)) or x not in index]
-        if unknown:
-            raise KeyError(
-                f"{self.name} has no {what} {unknown[0]!r}"
-                + (f" (and {len(unknown) - 1} more of those given)" if len(unknown) > 1 else "")
-                + f"; its ids look like {', '.join(map(repr, known[first : first + 3].tolist()))}"
-            )
-        return torch.tensor([index[x] for x in ids], dtype=torch.long)
-
-    def index(self, ids) -> Tensor:  # [n] items 1..N
-        """Items of the given source ids; '7' is taken for 7 where that leaves no doubt. Raises `KeyError` for
-        an id that the dataset does not hold, and `ValueError` for a text in the place of a list.
-        """
-        return self._find("item", self.item_ids, 1, ids)
-
-    def users(self, ids) -> Tensor:  # [n] users 0..U-1
-        "Users of the given source ids, as `index` finds items."
-        return self._find("user", self.user_ids, 0, ids)
+        """A dataset of histories that are lists; users without a name are numbered from 0. Raises `DataError`
+        for a history that is no list, and as `from_frame` does."""
+        return from_frame(_table_of(histories), k_core=k_core, **kw)
 
     def __repr__(self):
-        decided = (
-            f"; the order of lines decides the last two items of {self.ties['users']:,} users"
-            if self.ties
-            else ""
-        )
-        return (
-            f"Dataset({self.name}: {self.n_users:,} users, {self.n_items:,} items, {len(self.items):,}"
-            f" interactions{decided})"
-        )
+        text = f"{self.n_users:,} users, {self.n_items:,} items, {len(self.items):,} interactions"
+        if self.ties:
+            text += f"; the order of lines decides the last two items of {self.ties['users']:,} users"
+        return f"Dataset({self.name}: {text})"
 
 # %% ../nbs/01_data.ipynb #20953199
 def add_to(cls: type):
@@ -200,6 +109,120 @@ def add_to(cls: type):
         return before
 
     return add
+
+# %% ../nbs/01_data.ipynb #5858850f
+@add_to(Dataset)
+def to(self, device) -> Dataset:
+    "The same dataset with its arrays on `device`."
+    return replace(
+        self,
+        items=self.items.to(device),
+        offsets=self.offsets.to(device),
+        attributes=None if self.attributes is None else self.attributes.to(device),
+    )
+
+
+@add_to(Dataset)
+def show(self, item: int) -> str:
+    "An item in words: its name, or its id in the source where it has none."
+    return str((self.item_ids if self.item_names is None else self.item_names)[item])
+
+
+@add_to(Dataset)
+def index(self, ids) -> Tensor:  # [n] items 1..N
+    """Items of the given source ids; '7' is taken for 7 where that leaves no doubt. Raises `KeyError` for
+    an id that the dataset does not hold, and `ValueError` for a text in the place of a list.
+    """
+    return _find(self, "item", ids)
+
+
+@add_to(Dataset)
+def users(self, ids) -> Tensor:  # [n] users 0..U-1
+    "Users of the given source ids, as `index` finds items."
+    return _find(self, "user", ids)
+
+# %% ../nbs/01_data.ipynb #892e989c
+def _numbers_by_id(ids: np.ndarray, first: int) -> dict:  # id, and its text -> number, from `first` on
+    "Where two ids have one text, as 1 and '1' have, the ids alone are keys."
+    exact = {x: i for i, x in enumerate(ids.tolist()) if i >= first}
+    texts = [str(x) for x in exact]
+    unique = len(set(texts)) == len(texts)
+    return {**(dict(zip(texts, exact.values())) if unique else {}), **exact}
+
+
+def _find(ds, what: str, ids) -> Tensor:  # [n] the numbers of items ("item") or users ("user")
+    known, first = (ds.item_ids, 1) if what == "item" else (ds.user_ids, 0)
+    if f"_{what}s" not in ds.__dict__:
+        ds.__dict__[f"_{what}s"] = _numbers_by_id(known, first)
+    index = ds.__dict__[f"_{what}s"]
+    if torch.is_tensor(ids):
+        ids = ids.tolist()
+    _check_known(ds.name, what, ids, index, known[first : first + 3])
+    return torch.tensor([index[x] for x in ids], dtype=torch.long)
+
+
+def _table_of(histories) -> pd.DataFrame:  # user, item, time: the place in the list
+    named = histories if isinstance(histories, dict) else dict(enumerate(histories))
+    _check_histories(named)
+    rows = [
+        (user, item, place)
+        for user, items in named.items()
+        for place, item in enumerate(items.tolist() if hasattr(items, "tolist") else items)
+    ]
+    return pd.DataFrame(rows, columns=["user", "item", "time"])
+
+# %% ../nbs/01_data.ipynb #c7db1d05
+def check_arrays(ds: Dataset):
+    "Raises `ValueError` for arrays that are not a dataset's: numbers out of range, borders, types, lengths."
+    items, offsets = ds.items, ds.offsets
+    if len(items) and not 1 <= int(items.min()) <= int(items.max()) <= ds.n_items:
+        raise ValueError(
+            f"{ds.name}: items must be numbers from 1 to {ds.n_items}, one for each entry of item_ids"
+            f" after the first; here they go from {int(items.min())} to {int(items.max())}"
+        )
+    if int(offsets[0]) != 0 or int(offsets[-1]) != len(items) or (offsets.diff() < 0).any():
+        raise ValueError(f"{ds.name}: offsets must rise from 0 to the number of interactions, {len(items)}")
+    if items.is_floating_point() or items.is_complex():
+        raise ValueError(f"{ds.name}: items are {items.dtype}; make them whole numbers, items.long()")
+    per_item = "one for each entry of item_ids, padding's first"
+    for what, n, reason in (
+        ("user_ids", ds.n_users, "one for each user that offsets makes"),
+        ("item_names", ds.n_items + 1, per_item),
+        ("attributes", ds.n_items + 1, per_item),
+    ):
+        x = getattr(ds, what)
+        if x is not None and len(x) != n:
+            raise ValueError(f"{ds.name}: {what} has {len(x)} entries where there should be {n}: {reason}")
+
+
+def _check_user(ds: Dataset, u: int):
+    "Raises `IndexError` for the number of a user that there is not."
+    if not -len(ds) <= u < len(ds):
+        raise IndexError(f"user {u}: {ds.name} has users 0 to {len(ds) - 1}")
+
+
+def _check_known(name: str, what: str, ids, index: dict, examples: np.ndarray):
+    "Raises `ValueError` for a text in the place of a list, `KeyError` for ids that are not in `index`."
+    if isinstance(ids, (str, bytes)):
+        raise ValueError(
+            f"{ids!r} is one text, and would be read letter by letter: give a list of ids, [{ids!r}]"
+        )
+    # True would be taken for 1
+    unknown = [x for x in ids if isinstance(x, (bool, np.bool_)) or x not in index]
+    if unknown:
+        more = f" (and {len(unknown) - 1} more of those given)" if len(unknown) > 1 else ""
+        raise KeyError(
+            f"{name} has no {what} {unknown[0]!r}{more}; its ids look like"
+            f" {', '.join(map(repr, examples.tolist()))}"
+        )
+
+
+def _check_histories(named: dict):
+    "Raises `DataError` for a history that is no list."
+    for user, items in named.items():
+        if isinstance(items, (str, bytes)) or not hasattr(items, "__iter__"):
+            kind = type(items).__name__
+            raise DataError(f"the history of {user!r} is a {kind}: a list of item ids, oldest first")
 
 # %% ../nbs/01_data.ipynb #checks
 def is_whole(x) -> bool:
@@ -239,7 +262,18 @@ def check_number(low: float = -float("inf"), high: float = float("inf"), **given
         if not is_number(x) or not low <= x <= high:
             raise ValueError(f"{name}={x!r}: a finite number" + (f", {bounds}" if least or most else ""))
 
-# %% ../nbs/01_data.ipynb #c010
+# %% ../nbs/01_data.ipynb #c6c428ec
+def core(df: pd.DataFrame, user, item, k: int) -> pd.DataFrame:
+    "The rows of users and items that have `k` rows each, among these rows."
+    while True:
+        keep = (df.groupby(user)[item].transform("size") >= k) & (
+            df.groupby(item)[user].transform("size") >= k
+        )
+        if keep.all():
+            return df
+        df = df[keep]
+
+# %% ../nbs/01_data.ipynb #fbae5ac1
 class DataError(ValueError):
     "The data is not what it should be. The message names the place and the remedy."
 
@@ -247,6 +281,132 @@ class DataError(ValueError):
 TIES_LIMIT = 0.05  # share of users whose held-out items the order of lines may decide before it must be said
 
 
+def decided_by_lines(
+    item: np.ndarray,  # [A] items of all users, each user's in order
+    starts: np.ndarray,  # [A] bool, True where a row has another user or another time than the row before it
+    offsets: np.ndarray,  # [U+1] user u has the rows offsets[u] to offsets[u+1], three or more
+) -> np.ndarray:  # [U] bool
+    "Which users would have other last two items if rows of one time came in another order."
+    first, group = np.flatnonzero(starts), starts.cumsum() - 1
+    # within a group of one time
+    differ = np.minimum.reduceat(item, first) != np.maximum.reduceat(item, first)
+    alone = np.diff(first, append=len(item)) == 1
+    last, before = group[offsets[1:] - 1], group[offsets[1:] - 2]
+    return differ[last] | (alone[last] & differ[before])
+
+# %% ../nbs/01_data.ipynb #ddc0b907
+def _in_order(df, columns: list, tie_break: list, duplicates: str) -> pd.DataFrame:
+    "The table, checked, its rows in the order of time; rows still tied keep the order of their lines."
+    check_columns(df, columns, tie_break)
+    df, label = df[list(dict.fromkeys([*columns, *tie_break]))].reset_index(drop=True), df.index
+    check_values(df, label, *columns, tie_break)
+    if duplicates == "refuse":
+        _check_repeats(df.duplicated(columns), label)
+    df = df.sort_values([columns[2], *tie_break], kind="stable")
+    return df.drop_duplicates(columns) if duplicates == "drop" else df
+
+
+def _named(item_ids: np.ndarray, names: dict) -> np.ndarray:  # [N+1] names; an item without one has its id
+    _check_names(names, item_ids)
+    found = [names.get(x, x) for x in item_ids[1:]]
+    return np.array([""] + [str(x if pd.isna(n) else n) for x, n in zip(item_ids[1:], found)], dtype=object)
+
+
+def _tell_core(name: str, k_core: int, before: pd.DataFrame, df: pd.DataFrame, ids: list):
+    "Says on stderr what the core left out."
+    if len(df) < len(before):
+        (had_users, had_items), (users, items) = before[ids].nunique(), df[ids].nunique()
+        print(
+            f"{name}: the {k_core}-core leaves {users:,} of {had_users:,} users, {items:,} of"
+            f" {had_items:,} items, {len(df):,} of {len(before):,} interactions",
+            file=sys.stderr,
+        )
+
+
+def _tell_ties(name: str, decided: np.ndarray, tie_break: list, ties: str) -> dict | None:
+    "What a dataset keeps of its ties, said on stderr too. Raises `DataError` where they decide too much."
+    if not decided.any():
+        return None
+    told = (
+        f"the order of lines decides for {decided.sum():,} of {len(decided):,} users ({decided.mean():.1%})"
+        " which items are their last two, those that validation and test ask for, since rows of one user"
+        " have one time"
+    )
+    remedy = "name a column that orders such rows, tie_break=..."
+    _check_ties(decided, ties, told, remedy)
+    print(f"{name}: {told}; {remedy}", file=sys.stderr)
+    return {"users": int(decided.sum()), "of": len(decided), "tie_break": tie_break, "ties": ties}
+
+
+def _tell_repeats(ds: Dataset):
+    "Says on stderr how many users end with an item that they had before."
+    user = torch.arange(len(ds)).repeat_interleave(ds.lengths)
+    again = pd.DataFrame({"user": user.numpy(), "item": ds.items.numpy()}).duplicated().to_numpy()
+    last = again[ds.offsets[1:].numpy() - 1]
+    if last.any():
+        print(
+            f"{ds.name}: {last.sum():,} of {len(ds):,} users ({last.mean():.1%}) end with an item that they"
+            " had before. Items a user had are set aside in a ranking, so these count as missed; run(...,"
+            " seen_score=None) and recommend(..., repeat=True) let them compete",
+            file=sys.stderr,
+        )
+
+# %% ../nbs/01_data.ipynb #c010
+def from_frame(
+    df: pd.DataFrame,  # one row per interaction
+    user: str = "user",  # column of user ids
+    item: str = "item",  # column of item ids
+    time: str = "time",  # column to sort by: numbers or datetimes
+    # least interactions of a user and of an item; 3 is the least that leave-one-out can use
+    k_core: int = 5,
+    names: dict | None = None,  # item id -> name
+    name: str = "mine",  # what to call the dataset
+    # item id -> list of labels, such as brand and categories; see `with_attributes`
+    attributes: dict | None = None,
+    # rows that agree in user, item and time: 'refuse', 'drop' all but one, 'keep'
+    duplicates: str = "refuse",
+    # column, or columns, that order a user's rows of one time: numbers or datetimes
+    tie_break: str | list | None = None,
+    # what else of one time decides who is tested on what: 'refuse' where that are many users, 'file order'
+    ties: str = "refuse",
+) -> Dataset:
+    """A dataset from any table of interactions: k-core, stable sort by time, ids from 1 by first appearance.
+
+    Told on stderr: what the core leaves out; for how many users the order of lines decides the last two
+    items, which are held out (`ties` of the dataset holds it, too); how many users end with an item that they
+    had before: a ranking that sets aside what a user had cannot find it.
+
+    Raises `DataError` for what is no table, a column that is missing or there twice, an empty table, a
+    missing value, ids of several kinds or with decimals, times that cannot be ordered, duplicates, names of
+    other items, where no core is left, and where the order of lines decides for more than `TIES_LIMIT` of the
+    users."""
+    _check_choices(k_core, duplicates=duplicates, ties=ties)
+    tie_break = [] if tie_break is None else list(tie_break) if isinstance(tie_break, list) else [tie_break]
+    every = _in_order(df, [user, item, time], tie_break, duplicates)
+    df = core(every, user, item, k_core)
+    _check_core(df, len(every), k_core)
+    _tell_core(name, k_core, every, df, [user, item])
+    u, user_ids = pd.factorize(df[user])  # users in the order of their first interaction
+    order = np.argsort(u, kind="stable")  # user after user, time order kept within each
+    df, u = df.iloc[order], u[order]
+    i, item_ids = pd.factorize(df[item])
+    offsets = np.concatenate([[0], np.bincount(u).cumsum()])
+    item_ids = np.concatenate([np.array([""], dtype=object), np.asarray(item_ids, dtype=object)])
+    keys = df[[time, *tie_break]]
+    starts = np.append(True, u[1:] != u[:-1]) | (keys != keys.shift()).any(axis=1).to_numpy()
+    ds = Dataset(
+        name,
+        torch.from_numpy(i + 1),
+        torch.from_numpy(offsets),
+        item_ids,
+        user_ids=np.asarray(user_ids, dtype=object),
+        ties=_tell_ties(name, decided_by_lines(i, starts, offsets), tie_break, ties),
+        item_names=None if names is None else _named(item_ids, names),
+    )
+    _tell_repeats(ds)
+    return ds if attributes is None else with_attributes(ds, attributes)
+
+# %% ../nbs/01_data.ipynb #37bbb61b
 def check_columns(df, columns: list, tie_break: list):
     """Raises `DataError` for what is no table, and for columns that are missing, that are no names, or that
     are there twice.
@@ -269,16 +429,21 @@ def check_columns(df, columns: list, tie_break: list):
             f"the table has no column {missing[0]!r}; it has {', '.join(map(repr, df.columns))}. Name yours:"
             " from_frame(df, user=..., item=..., time=..., tie_break=...)"
         )
+    _check_named_once(df, columns, every)
+    if df.empty:
+        raise DataError("the table is empty: one row per interaction is needed")
+
+
+def _check_named_once(df: pd.DataFrame, columns: list, every: list):
+    "Raises `DataError` for a name that stands for several columns, or for two of user, item and time."
     twice = [c for c in every if (df.columns == c).sum() > 1 or columns.count(c) > 1]
     if twice:
         raise DataError(
             f"{twice[0]!r} names more than one of user, item and time, or more than one column of the table:"
             " give each a name of its own, df.loc[:, ~df.columns.duplicated()] keeps the first"
         )
-    if df.empty:
-        raise DataError("the table is empty: one row per interaction is needed")
 
-
+# %% ../nbs/01_data.ipynb #2cfb939d
 def check_values(df: pd.DataFrame, label, user, item, time, tie_break: list):
     """Raises `DataError` for missing values, ids of several kinds or with decimals, and times or tie-breaks
     that cannot be ordered.
@@ -345,154 +510,56 @@ def check_order(df: pd.DataFrame, c):
         f"column {c!r} holds {t}, whose order is not that of time: numbers, datetimes, durations or periods"
     )
 
-
-def core(df: pd.DataFrame, user, item, k: int) -> pd.DataFrame:
-    "The rows of users and items that have `k` rows each, among these rows."
-    while True:
-        keep = (df.groupby(user)[item].transform("size") >= k) & (
-            df.groupby(item)[user].transform("size") >= k
-        )
-        if keep.all():
-            return df
-        df = df[keep]
-
-
-def decided_by_lines(
-    item: np.ndarray,  # [A] items of all users, each user's in order
-    starts: np.ndarray,  # [A] bool, True where a row has another user or another time than the row before it
-    offsets: np.ndarray,  # [U+1] user u has the rows offsets[u] to offsets[u+1], three or more
-) -> np.ndarray:  # [U] bool
-    "Which users would have other last two items if rows of one time came in another order."
-    first, group = np.flatnonzero(starts), starts.cumsum() - 1
-    # within a group of one time
-    differ = np.minimum.reduceat(item, first) != np.maximum.reduceat(item, first)
-    alone = np.diff(first, append=len(item)) == 1
-    last, before = group[offsets[1:] - 1], group[offsets[1:] - 2]
-    return differ[last] | (alone[last] & differ[before])
-
-
-def from_frame(
-    df: pd.DataFrame,  # one row per interaction
-    user: str = "user",  # column of user ids
-    item: str = "item",  # column of item ids
-    time: str = "time",  # column to sort by: numbers or datetimes
-    # least interactions of a user and of an item; 3 is the least that leave-one-out can use
-    k_core: int = 5,
-    names: dict | None = None,  # item id -> name
-    name: str = "mine",  # what to call the dataset
-    # item id -> list of labels, such as brand and categories; see `with_attributes`
-    attributes: dict | None = None,
-    # rows that agree in user, item and time: 'refuse', 'drop' all but one, 'keep'
-    duplicates: str = "refuse",
-    # column, or columns, that order a user's rows of one time: numbers or datetimes
-    tie_break: str | list | None = None,
-    # what else of one time decides who is tested on what: 'refuse' where that are many users, 'file order'
-    ties: str = "refuse",
-) -> Dataset:
-    """A dataset from any table of interactions: k-core, stable sort by time, ids from 1 by first appearance.
-
-    Told on stderr: what the core leaves out; for how many users the order of lines decides the last two
-    items, which are held out (`ties` of the dataset holds it, too); how many users end with an item that they
-    had before: a ranking that sets aside what a user had cannot find it.
-
-    Raises `DataError` for what is no table, a column that is missing or there twice, an empty table, a
-    missing value, ids of several kinds or with decimals, times that cannot be ordered, duplicates, names of
-    other items, where no core is left, and where the order of lines decides for more than `TIES_LIMIT` of the
-    users."""
-    for what, value, known in (
-        ("duplicates", duplicates, ("refuse", "drop", "keep")),
-        ("ties", ties, ("refuse", "file order")),
-    ):
-        if not isinstance(value, str) or value not in known:
-            raise DataError(f"{what}={value!r}: one of {', '.join(map(repr, known))}")
+# %% ../nbs/01_data.ipynb #4eacebd0
+def _check_choices(k_core, **given):
+    "Raises `DataError` for a `k_core` that is none, and for duplicates and ties that are no choice."
+    known = {"duplicates": ("refuse", "drop", "keep"), "ties": ("refuse", "file order")}
+    for what, value in given.items():
+        if not isinstance(value, str) or value not in known[what]:
+            raise DataError(f"{what}={value!r}: one of {', '.join(map(repr, known[what]))}")
     if not is_whole(k_core):
         raise DataError(f"k_core={k_core!r}: a whole number, 3 or more")
     if k_core < 3:
         raise DataError(
             f"k_core={k_core}: leave-one-out needs three items a user, so k_core must be 3 or more"
         )
-    tie_break = [] if tie_break is None else list(tie_break) if isinstance(tie_break, list) else [tie_break]
-    check_columns(df, [user, item, time], tie_break)
-    df, label = df[list(dict.fromkeys([user, item, time, *tie_break]))].reset_index(drop=True), df.index
-    check_values(df, label, user, item, time, tie_break)
-    twice = df.duplicated([user, item, time])
-    if duplicates == "refuse" and twice.any():
+
+
+def _check_repeats(twice: pd.Series, label):
+    "Raises `DataError` where a row repeats an earlier one; `label` are the table's own row labels."
+    if twice.any():
         raise DataError(
             f"row {label[twice.argmax()]} repeats an earlier one: same user, item and time"
             f" ({int(twice.sum()):,} rows do). Drop them with duplicates='drop'; if somebody really takes"
             " several at once, duplicates='keep'"
         )
-    df = df.sort_values([time, *tie_break], kind="stable")
-    if duplicates == "drop":
-        df = df.drop_duplicates([user, item, time])
-    before, had = len(df), df[[user, item]].nunique()
-    df = core(df, user, item, k_core)
+
+
+def _check_core(df: pd.DataFrame, before: int, k_core: int):
+    "Raises `DataError` where the core has left nothing."
     if df.empty:
         raise DataError(
             f"the {k_core}-core of these {before:,} interactions is empty: no set of users and items has"
             f" {k_core} each. Try a smaller k_core (3 at least)"
         )
-    if len(df) < before:
-        left = df[[user, item]].nunique()
-        print(
-            f"{name}: the {k_core}-core leaves {left[user]:,} of {had[user]:,} users, {left[item]:,} of"
-            f" {had[item]:,} items, {len(df):,} of {before:,} interactions",
-            file=sys.stderr,
+
+
+def _check_ties(decided: np.ndarray, ties: str, told: str, remedy: str):
+    "Raises `DataError` where the order of lines decides for more than `TIES_LIMIT` of the users."
+    if decided.mean() > TIES_LIMIT and ties == "refuse":
+        raise DataError(
+            f"{told}: {remedy}, or say that the lines stand in the right order, ties='file order'"
         )
-    u, user_ids = pd.factorize(df[user])  # users in the order of their first interaction
-    order = np.argsort(u, kind="stable")  # user after user, time order kept within each
-    df, u = df.iloc[order], u[order]
-    i, item_ids = pd.factorize(df[item])
-    offsets = np.concatenate([[0], np.bincount(u).cumsum()])
-    keys = df[[time, *tie_break]]
-    starts = np.append(True, u[1:] != u[:-1]) | (keys != keys.shift()).any(axis=1).to_numpy()
-    decided = decided_by_lines(i, starts, offsets)
-    tied = None
-    if decided.any():
-        tied = {"users": int(decided.sum()), "of": len(decided), "tie_break": tie_break, "ties": ties}
-        told = (
-            f"the order of lines decides for {tied['users']:,} of {tied['of']:,} users ({decided.mean():.1%})"
-            " which items are their last two, those that validation and test ask for, since rows of one user"
-            " have one time"
-        )
-        remedy = "name a column that orders such rows, tie_break=..."
-        if decided.mean() > TIES_LIMIT and ties == "refuse":
-            raise DataError(
-                f"{told}: {remedy}, or say that the lines stand in the right order, ties='file order'"
-            )
-        print(f"{name}: {told}; {remedy}", file=sys.stderr)
-    item_ids = np.concatenate([np.array([""], dtype=object), np.asarray(item_ids, dtype=object)])
-    if names is not None and not any(x in names for x in item_ids[1:]):
+
+
+def _check_names(names: dict, item_ids: np.ndarray):
+    "Raises `DataError` where the names are those of other items."
+    if not any(x in names for x in item_ids[1:]):
         raise DataError(
             f"none of the {len(item_ids) - 1:,} items has a name; their ids look like"
             f" {', '.join(map(repr, item_ids[1:4].tolist()))}, those of the names like"
             f" {', '.join(map(repr, list(names)[:3]))}"
         )
-    item_names = (
-        None
-        if names is None
-        else np.array(
-            [""] + [str(x if pd.isna(n := names.get(x, x)) else n) for x in item_ids[1:]], dtype=object
-        )
-    )
-    ds = Dataset(
-        name,
-        torch.from_numpy(i + 1),
-        torch.from_numpy(offsets),
-        item_ids,
-        np.asarray(user_ids, dtype=object),
-        item_names,
-        ties=tied,
-    )
-    last = pd.DataFrame({"user": u, "item": i}).duplicated().to_numpy()[offsets[1:] - 1]
-    if last.any():
-        print(
-            f"{name}: {last.sum():,} of {len(ds):,} users ({last.mean():.1%}) end with an item that they had"
-            " before. Items a user had are set aside in a ranking, so these count as missed; run(...,"
-            " seen_score=None) and recommend(..., repeat=True) let them compete",
-            file=sys.stderr,
-        )
-    return ds if attributes is None else with_attributes(ds, attributes)
 
 # %% ../nbs/01_data.ipynb #c015
 def says(f, *args, **kw) -> str:  # the message of the error that the call raises
@@ -503,7 +570,7 @@ def says(f, *args, **kw) -> str:  # the message of the error that the call raise
         return f"{type(e).__name__}: {e}"
     raise AssertionError(f"{f} raised nothing")
 
-# %% ../nbs/01_data.ipynb #files-write
+# %% ../nbs/01_data.ipynb #a4d4fd5f
 HEADER_LIMIT = (
     100_000_000  # bytes of a header, which holds the names and the text; safetensors sets the same limit
 )
@@ -516,7 +583,7 @@ UNPACKED_HEADER_LIMIT = 4 * 2**20  # bytes of its header
 class DamagedFile(ValueError):
     "A file that is not what was written. The message names it and the remedy."
 
-
+# %% ../nbs/01_data.ipynb #files-write
 def content_digest(
     tensors: dict[str, Tensor],  # on the CPU
     text: str,
@@ -551,38 +618,6 @@ def write_tensors(
         part.unlink(missing_ok=True)
 
 # %% ../nbs/01_data.ipynb #files-read
-def _unpacked(path) -> bytes:  # of a gzip file
-    """The content of a packed file. Raises `ValueError` where it is longer than its header says, or than the
-    limits.
-    """
-    unpack, out, wanted = zlib.decompressobj(31), bytearray(), 8
-    with open(path, "rb") as f:
-        while not unpack.eof:
-            packed = unpack.unconsumed_tail or f.read(2**16)
-            more = unpack.decompress(packed, 2**16)
-            if not packed and not more:
-                raise ValueError("it ends too early")
-            out += more
-            if len(out) >= wanted == 8:  # the header's length is known
-                header = int.from_bytes(out[:8], "little")
-                if header > UNPACKED_HEADER_LIMIT:
-                    raise ValueError(f"its header would have {header:,} bytes")
-                wanted = 8 + header
-            if len(out) > UNPACKED_LIMIT:
-                raise ValueError(f"unpacked it has more than {UNPACKED_LIMIT:,} bytes")
-        if unpack.unused_data or f.read(1):
-            raise ValueError("something follows its end")
-    return bytes(out)
-
-
-def _check_header(path):
-    "Raises `ValueError` where the header, of the length that the file names, would not fit into the file."
-    with open(path, "rb") as f:
-        length = int.from_bytes(f.read(8), "little")
-    if not 0 < length <= min(HEADER_LIMIT, os.path.getsize(path) - 8):
-        raise ValueError(f"its header would have {length:,} bytes")
-
-
 def read_tensors(
     path,
     kind: str,  # as it was written
@@ -595,29 +630,13 @@ def read_tensors(
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}")
     try:
-        with open(path, "rb") as f:
-            packed = f.read(2) == b"\x1f\x8b"  # gzip: a run that was published
-        if packed:
-            raw = _unpacked(path)
-            tensors = tensors_of(raw)
-            about = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
-        else:
-            _check_header(path)
-            with safe_open(path, "pt") as f:
-                about, tensors = f.metadata(), {k: f.get_tensor(k) for k in f.keys()}
-        if set(about) - {"sha256"} != {kind}:
-            raise ValueError(f"it holds {' and '.join(sorted(about))}")
+        about, tensors = _about_and_tensors(path)
+        _check_kind(about, kind)
         changed = "sha256" in about and about["sha256"] != content_digest(tensors, about[kind])
     except Exception as e:
-        raise DamagedFile(
-            f"{path} is not a file of this library, or it is damaged ({type(e).__name__}: {e}); restore it"
-            " from a copy, or remove it and make it anew"
-        ) from e
+        raise _damaged(path, f"not a file of this library, or it is damaged ({type(e).__name__}: {e})") from e
     if changed:
-        raise DamagedFile(
-            f"{path} is damaged: its content is not what was written; restore it from a copy, or remove it"
-            " and make it anew"
-        )
+        raise _damaged(path, "damaged: its content is not what was written")
     return tensors, about[kind]
 
 
@@ -630,7 +649,63 @@ def set_aside(path) -> Path:  # where it is now
         to = path.with_name(f"{path.name}.damaged{n}")
     return path.replace(to)
 
-# %% ../nbs/01_data.ipynb #c019
+# %% ../nbs/01_data.ipynb #caf3248a
+def _unpacked(path) -> bytes:  # of a gzip file
+    "The content of a packed file. Raises `ValueError` where it is longer than the limits, or cut off."
+    unpack, out = zlib.decompressobj(31), bytearray()
+    with open(path, "rb") as f:
+        while not unpack.eof:
+            packed = unpack.unconsumed_tail or f.read(2**16)
+            more = unpack.decompress(packed, 2**16)
+            if not packed and not more:
+                raise ValueError("it ends too early")
+            out += more
+            _check_unpacked(out)
+        if unpack.unused_data or f.read(1):
+            raise ValueError("something follows its end")
+    return bytes(out)
+
+
+def _check_unpacked(out: bytearray):
+    "Raises `ValueError` where what has been unpacked, or the header that it announces, is beyond the limits."
+    header = int.from_bytes(out[:8], "little") if len(out) >= 8 else 0
+    if header > UNPACKED_HEADER_LIMIT:
+        raise ValueError(f"its header would have {header:,} bytes")
+    if len(out) > UNPACKED_LIMIT:
+        raise ValueError(f"unpacked it has more than {UNPACKED_LIMIT:,} bytes")
+
+
+def _check_header(path):
+    "Raises `ValueError` where the header, of the length that the file names, would not fit into the file."
+    with open(path, "rb") as f:
+        length = int.from_bytes(f.read(8), "little")
+    if not 0 < length <= min(HEADER_LIMIT, os.path.getsize(path) - 8):
+        raise ValueError(f"its header would have {length:,} bytes")
+
+
+def _about_and_tensors(path) -> tuple[dict, dict[str, Tensor]]:  # the texts; the tensors
+    "What a file holds, packed or not."
+    with open(path, "rb") as f:
+        packed = f.read(2) == b"\x1f\x8b"  # gzip: a run that was published
+    if packed:
+        raw = _unpacked(path)
+        about = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
+        return about, tensors_of(raw)
+    _check_header(path)
+    with safe_open(path, "pt") as f:
+        return f.metadata(), {k: f.get_tensor(k) for k in f.keys()}
+
+
+def _damaged(path, how: str) -> DamagedFile:
+    return DamagedFile(f"{path} is {how}; restore it from a copy, or remove it and make it anew")
+
+
+def _check_kind(about: dict, kind: str):
+    "Raises `ValueError` for a file of another kind."
+    if set(about) - {"sha256"} != {kind}:
+        raise ValueError(f"it holds {' and '.join(sorted(about))}")
+
+# %% ../nbs/01_data.ipynb #ed76a7f2
 # kept as texts; the last one may be missing
 DATASET_LISTS = ("item_ids", "user_ids", "item_names")
 # their types and dimensions; the last one may be missing
@@ -640,40 +715,67 @@ DATASET_TENSORS = {
     "attributes": ((torch.bool,), 2),
 }
 
-
+# %% ../nbs/01_data.ipynb #c019
 def save_dataset(ds: Dataset, path):
     """Write a dataset to one file, with a digest of its content that reading checks. Raises `DataError` for
     ids that are neither numbers nor texts.
     """
+    lists = {k: getattr(ds, k) for k in DATASET_LISTS}
+    about = {
+        "name": ds.name,
+        **{k: None if x is None else [_plain(v) for v in x.tolist()] for k, x in lists.items()},
+    }
+    _check_plain_ids(about["item_ids"] + about["user_ids"])
+    if ds.ties is not None:
+        about["ties"] = ds.ties
+    tensors = {k: x.cpu().contiguous() for k in DATASET_TENSORS if (x := getattr(ds, k)) is not None}
+    write_tensors(path, tensors, "dataset", _as_text(about))
 
-    def plain(x):
-        return x.item() if isinstance(x, np.generic) else x
 
-    if odd := [
-        x
-        for k in (ds.item_ids, ds.user_ids)
-        for x in k.tolist()
-        if not isinstance(plain(x), (int, float, str))
-    ]:
+def read_dataset(path) -> Dataset:
+    """What `save_dataset` wrote; the interactions stay in the file and are mapped into memory, so that more
+    of them than fit can be read. Raises `DataError` for any other file, and for one whose content has
+    changed.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: there is no such file")
+    try:
+        tensors, text = read_tensors(path, "dataset")
+        about = json.loads(text)
+        _check_dataset(about, tensors)
+        lists = {k: None if about.get(k) is None else np.array(about[k], dtype=object) for k in DATASET_LISTS}
+        return Dataset(about["name"], **tensors, **lists, ties=about.get("ties"))
+    except (ValueError, RecursionError) as e:
+        raise _no_dataset(path, e) from e
+
+# %% ../nbs/01_data.ipynb #fa0864f0
+def _plain(x):  # a number or text of Python's own
+    return x.item() if isinstance(x, np.generic) else x
+
+
+def _as_text(about: dict) -> str:  # JSON
+    try:
+        return json.dumps(about)
+    except TypeError as e:
+        raise DataError(f"names must be texts to be written: {e}. Convert them first") from e
+
+
+def _no_dataset(path, e: Exception) -> DataError:
+    if isinstance(e, DamagedFile):
+        return DataError(f"{path} is no dataset that save_dataset wrote: {e}")
+    return DataError(
+        f"{path} is no dataset that save_dataset wrote ({e}); restore it from a copy, or save it anew"
+    )
+
+
+def _check_plain_ids(ids: list):
+    "Raises `DataError` for ids that cannot be written to a file."
+    odd = [x for x in ids if not isinstance(x, (int, float, str))]
+    if odd:
         raise DataError(
             f"ids must be numbers or texts to be written, and {odd[0]!r} is a {type(odd[0]).__name__}."
             " Convert them before from_frame"
         )
-    about = {
-        "name": ds.name,
-        **{
-            k: None if (x := getattr(ds, k)) is None else [plain(v) for v in x.tolist()]
-            for k in DATASET_LISTS
-        },
-    }
-    if ds.ties is not None:
-        about["ties"] = ds.ties
-    try:
-        text = json.dumps(about)
-    except TypeError as e:
-        raise DataError(f"names must be texts to be written: {e}. Convert them first") from e
-    tensors = {k: x.cpu().contiguous() for k in DATASET_TENSORS if (x := getattr(ds, k)) is not None}
-    write_tensors(path, tensors, "dataset", text)
 
 
 def _check_dataset(about, tensors: dict):
@@ -699,27 +801,51 @@ def _check_dataset(about, tensors: dict):
         if k not in tensors or tensors[k].dtype not in kind[0] or tensors[k].dim() != kind[1]:
             raise ValueError(f"{k} are no table of {kind[0][0]} with {kind[1]} dimensions")
 
-
-def read_dataset(path) -> Dataset:
-    """What `save_dataset` wrote; the interactions stay in the file and are mapped into memory, so that more
-    of them than fit can be read. Raises `DataError` for any other file, and for one whose content has
-    changed.
-    """
-    if not Path(path).is_file():
+# %% ../nbs/01_data.ipynb #fa904fdd
+def _check_there(path: Path):
+    "Raises `DataError` where there is no file."
+    if not path.exists():
         raise DataError(f"{path}: there is no such file")
-    try:
-        tensors, text = read_tensors(path, "dataset")
-    except DamagedFile as e:
-        raise DataError(f"{path} is no dataset that save_dataset wrote: {e}") from e
-    try:
-        about = json.loads(text)
-        _check_dataset(about, tensors)
-        lists = {k: None if about.get(k) is None else np.array(about[k], dtype=object) for k in DATASET_LISTS}
-        return Dataset(about["name"], **tensors, **lists, ties=about.get("ties"))
-    except (ValueError, RecursionError) as e:
+
+
+def _check_not_empty(path: Path, rows: list):
+    "Raises `DataError` for a file without a line."
+    if not rows:
+        raise DataError(f"{path}: the file is empty")
+
+
+def _check_line(words: list[str], where: str, users: dict):  # users: id -> the line where it stands
+    "Raises `DataError` for a line that is no user and her items, or whose user stands in an earlier one."
+    if not words:
+        raise DataError(f"{where}: the line is empty; one user a line, `user item item ...`")
+    _check_ids_of_line(words, where)
+    if len(words) < 4:
         raise DataError(
-            f"{path} is no dataset that save_dataset wrote ({e}); restore it from a copy, or save it anew"
-        ) from e
+            f"{where}: user {words[0]} has {len(words) - 1} items, leave-one-out needs three or more;"
+            " remove the line"
+        )
+    user = int(words[0])
+    if user in users:
+        raise DataError(
+            f"{where}: user {user} stands in line {users[user]} already; join the two lines or rename"
+            " one user"
+        )
+
+
+def _check_ids_of_line(words: list[str], where: str):
+    "Raises `DataError` for a word that is not a whole number, and for one of more than 18 digits."
+    joined = "".join(words)
+    if not joined.isdigit() or not joined.isascii():
+        word = next(w for w in words if not (w.isascii() and w.isdigit()))
+        raise DataError(
+            f"{where}: {word[:40]!r} is not a whole number; ids here are 0, 1, 2, ... For other ids"
+            " read the file with pandas and use from_frame"
+        )
+    if max(map(len, words)) > 18:
+        raise DataError(
+            f"{where}: {max(words, key=len)[:40]} is too large for an id; 18 digits at most. For"
+            " other ids read the file with pandas and use from_frame"
+        )
 
 # %% ../nbs/01_data.ipynb #c023
 def read_sequences(
@@ -731,57 +857,30 @@ def read_sequences(
     they are.
 
     Raises `DataError`, naming file and line, for an empty file or line, an id that is not a whole number, a
-    user who
-    appears twice, and a user with fewer than the three items that leave-one-out needs."""
+    user who appears twice, and a user with fewer than the three items that leave-one-out needs."""
     path = Path(path)
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file")
+    _check_there(path)
     users, rows = {}, []
     with open(path, encoding="utf-8-sig", errors="replace") as f:
         for n, line in enumerate(f, 1):
             words = line.split()
-            where = f"{path}, line {n}"
-            if not words:
-                raise DataError(f"{where}: the line is empty; one user a line, `user item item ...`")
-            if not (joined := "".join(words)).isdigit() or not joined.isascii():
-                word = next(w for w in words if not (w.isascii() and w.isdigit()))
-                raise DataError(
-                    f"{where}: {word[:40]!r} is not a whole number; ids here are 0, 1, 2, ... For other ids"
-                    " read the file with pandas and use from_frame"
-                )
-            if len(words) < 4:
-                raise DataError(
-                    f"{where}: user {words[0]} has {len(words) - 1} items, leave-one-out needs three or more;"
-                    " remove the line"
-                )
-            if max(map(len, words)) > 18:
-                raise DataError(
-                    f"{where}: {max(words, key=len)[:40]} is too large for an id; 18 digits at most. For"
-                    " other ids read the file with pandas and use from_frame"
-                )
+            _check_line(words, f"{path}, line {n}", users)
             user, *items = map(int, words)
-            if user in users:
-                raise DataError(
-                    f"{where}: user {user} stands in line {users[user]} already; join the two lines or rename"
-                    " one user"
-                )
             users[user] = n
             rows.append(np.array(items))
-    if not rows:
-        raise DataError(f"{path}: the file is empty")
+    _check_not_empty(path, rows)
     ids, items = np.unique(np.concatenate(rows), return_inverse=True)
     offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])])
     item_ids = np.concatenate([[0 if ids[0] > 0 else -1], ids])
-    item_names = (
-        None if names is None else np.array([""] + [str(names.get(int(x), x)) for x in ids], dtype=object)
-    )
+    if names is not None:
+        names = np.array([""] + [str(names.get(int(x), x)) for x in ids], dtype=object)
     return Dataset(
         name or path.stem,
         torch.from_numpy(items + 1),
         torch.from_numpy(offsets),
         item_ids,
-        np.array(list(users)),
-        item_names,
+        user_ids=np.array(list(users)),
+        item_names=names,
     )
 
 # %% ../nbs/01_data.ipynb #c030
@@ -810,18 +909,6 @@ def cache_dir() -> Path:
     return Path(base) / "seqrec_nb"
 
 
-def _check_cache(file):
-    "Raises `DataError` where nothing can be written to the cache, so that the network is not blamed for it."
-    try:
-        cache_dir().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=cache_dir()):
-            pass
-    except OSError as e:
-        raise DataError(
-            f"{file} cannot be kept in the cache, {cache_dir()}: {e}. Name another folder in SEQREC_CACHE"
-        ) from e
-
-
 def fetch(
     file: str,  # the file's name
     url: str,  # its public address
@@ -831,32 +918,32 @@ def fetch(
 
     Raises `DataError` where the content does not fit the hash and where the address cannot be reached; the
     cache then holds what it held before."""
-    if folder := os.environ.get("SEQREC_DATA"):
-        folder = Path(folder).expanduser()
-        if not folder.is_dir():
-            raise DataError(
-                f"SEQREC_DATA names {folder}, which is not a folder; correct it, or unset it to download"
-            )
-        if (path := folder / file).exists():
-            if _sha256(path) != sha256:
-                raise DataError(
-                    f"{path} differs from the registered {file} (sha256 {_sha256(path)[:12]}..., expected"
-                    f" {sha256[:12]}...). Put the right file there, or read this one as your own:"
-                    f" read_sequences({str(path)!r})"
-                )
-            return path
+    path = _in_folder(file, sha256)
+    if path:
+        return path
     path = cache_dir() / file
     if path.exists() and _sha256(path) == sha256:
         return path
     _check_cache(file)
-    try:
-        import pooch
-    except ImportError:
-        raise DataError(
-            f"{file} is not here and pooch is needed to download it: pip install pooch, or put the file into"
-            " a folder and name that in SEQREC_DATA"
-        ) from None
-    remedy = f"Download it by hand from {url}, put it into a folder and name that folder in SEQREC_DATA"
+    return _download(file, url, sha256)
+
+# %% ../nbs/01_data.ipynb #c80b266d
+def _in_folder(file: str, sha256: str) -> Path | None:  # None: it is not there
+    "The file in the folder that `SEQREC_DATA` names, its hash checked."
+    if not os.environ.get("SEQREC_DATA"):
+        return None
+    folder = Path(os.environ["SEQREC_DATA"]).expanduser()
+    _check_folder(folder)
+    path = folder / file
+    if not path.exists():
+        return None
+    _check_hash(path, file, sha256)
+    return path
+
+
+def _download(file: str, url: str, sha256: str) -> Path:
+    "The file, downloaded into the cache. Raises `DataError` with the cause and what can be done."
+    pooch = _pooch(file)
     pooch.get_logger().setLevel("WARNING")
     try:
         return Path(
@@ -868,22 +955,60 @@ def fetch(
                 downloader=pooch.HTTPDownloader(timeout=30, progressbar=True),
             )
         )
-    except ValueError as e:
+    except (ValueError, OSError) as e:
+        raise _why_no_download(e, file, url) from e
+
+
+def _pooch(file: str):
+    try:
+        import pooch
+    except ImportError:
         raise DataError(
-            f"what {url} returned is not the registered {file}: {e}. Nothing was kept. {remedy}"
-        ) from e
-    except PermissionError as e:
+            f"{file} is not here and pooch is needed to download it: pip install pooch, or put the file into"
+            " a folder and name that in SEQREC_DATA"
+        ) from None
+    return pooch
+
+
+def _why_no_download(e: Exception, file: str, url: str) -> DataError:
+    remedy = f"Download it by hand from {url}, put it into a folder and name that folder in SEQREC_DATA"
+    unkept = f"{file} cannot be kept in the cache, {cache_dir()}: {e}."
+    if isinstance(e, ValueError):
+        return DataError(f"what {url} returned is not the registered {file}: {e}. Nothing was kept. {remedy}")
+    if isinstance(e, PermissionError):
+        return DataError(f"{unkept} Name another folder in SEQREC_CACHE")
+    if e.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DataError(f"{unkept} Make room, or name another folder in SEQREC_CACHE")
+    return DataError(f"{file} is not here and {url} cannot be reached ({type(e).__name__}). {remedy}")
+
+# %% ../nbs/01_data.ipynb #c59878f8
+def _check_folder(folder: Path):
+    "Raises `DataError` where `SEQREC_DATA` names no folder."
+    if not folder.is_dir():
+        raise DataError(
+            f"SEQREC_DATA names {folder}, which is not a folder; correct it, or unset it to download"
+        )
+
+
+def _check_hash(path: Path, file: str, sha256: str):
+    "Raises `DataError` for a file that is not the registered one."
+    if _sha256(path) != sha256:
+        raise DataError(
+            f"{path} differs from the registered {file} (sha256 {_sha256(path)[:12]}..., expected"
+            f" {sha256[:12]}...). Put the right file there, or read this one as your own:"
+            f" read_sequences({str(path)!r})"
+        )
+
+
+def _check_cache(file):
+    "Raises `DataError` where nothing can be written to the cache, so that the network is not blamed for it."
+    try:
+        cache_dir().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache_dir()):
+            pass
+    except OSError as e:
         raise DataError(
             f"{file} cannot be kept in the cache, {cache_dir()}: {e}. Name another folder in SEQREC_CACHE"
-        ) from e
-    except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DataError(
-                f"{file} cannot be kept in the cache, {cache_dir()}: {e}. Make room, or name another folder"
-                " in SEQREC_CACHE"
-            ) from e
-        raise DataError(
-            f"{file} is not here and {url} cannot be reached ({type(e).__name__}). {remedy}"
         ) from e
 
 # %% ../nbs/01_data.ipynb #c035
@@ -894,21 +1019,15 @@ def load(
     and `read_sequences` do.
     """
     known = registry()
-    if name not in known:
-        near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
-        raise DataError(
-            f"no dataset {name!r}"
-            + (f"; did you mean {near[0]!r}?" if near else "")
-            + f" There are {', '.join(known)}. Your own: read_sequences(path) or from_frame(df)"
-        )
+    _check_registered(name, known)
     entry = known[name]
     path = (
         fetch(entry["file"], entry["url"], entry["sha256"])
         if entry.get("url")
         else data_dir() / entry["file"]
     )
-    if not entry.get("url") and _sha256(path) != entry["sha256"]:
-        raise DataError(f"{path} is not as it was shipped; restore it: git checkout -- {path.name}")
+    if not entry.get("url"):
+        _check_shipped(path, entry["sha256"])
     return read_sequences(path, name=name, names=_names(entry, path))
 
 
@@ -930,6 +1049,23 @@ def _names(
         return None
     df = pd.read_csv(table, sep="\t", quoting=3, keep_default_na=False, index_col="item_id")
     return df[entry["names_column"]].to_dict()
+
+# %% ../nbs/01_data.ipynb #8b6ca93a
+def _check_registered(name, known: dict):
+    "Raises `DataError` for a name that is not in the registry."
+    if name not in known:
+        near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
+        raise DataError(
+            f"no dataset {name!r}"
+            + (f"; did you mean {near[0]!r}?" if near else "")
+            + f" There are {', '.join(known)}. Your own: read_sequences(path) or from_frame(df)"
+        )
+
+
+def _check_shipped(path: Path, sha256: str):
+    "Raises `DataError` for a built-in file that has been changed."
+    if _sha256(path) != sha256:
+        raise DataError(f"{path} is not as it was shipped; restore it: git checkout -- {path.name}")
 
 # %% ../nbs/01_data.ipynb #c044
 @contextlib.contextmanager
@@ -961,62 +1097,88 @@ def with_attributes(
     `fetch` does."""
     if labels is None and ds.attributes is not None:
         return ds
-    ids = ds.item_ids[1:].tolist()
     if labels is None:
-        labels = _registered_labels(ds.name)
-        if stray := [x for x in ids if x not in labels]:
-            raise DataError(
-                f"the registered attributes of {ds.name} know no item {stray[0]!r}: this is other data under"
-                " the same name. Give its own: with_attributes(ds, {item id: [labels]})"
-            )
+        labels = _registered_labels(ds)
+    _check_labels(labels)
+    ids = ds.item_ids[1:].tolist()
+    found = [(i, x) for i, item in enumerate(ids, 1) for x in labels.get(item, ())]
+    _check_found(ds.name, ids, found, labels)
+    column = {x: a for a, x in enumerate(_sorted_labels(found), 1)}
+    item, attribute = torch.tensor([(i, column[x]) for i, x in found]).T
+    table = torch.zeros(ds.n_items + 1, len(column) + 1, dtype=torch.bool)
+    table[item, attribute] = True
+    return replace(ds, attributes=table.to(ds.device))
+
+# %% ../nbs/01_data.ipynb #ccc510f8
+def _registered_labels(ds: Dataset) -> dict:  # item id -> labels
+    known = registry()
+    entry = known.get(ds.name, {})
+    _check_described(ds.name, known)
+    # the built-in items: adjective and product, the two parts of a name
+    if "url" not in entry["attributes"]:
+        names = _names(entry, data_dir() / entry["file"])
+        labels = {int(i): re.sub(r" \d+$", "", name).split(" ", 1) for i, name in names.items()}
+    else:
+        labels = json.loads(fetch(**entry["attributes"]).read_text(encoding="utf-8"))
+        labels = {int(i): x for i, x in labels.items()}
+    _check_same_items(ds, labels)
+    return labels
+
+
+def _sorted_labels(found: list) -> list:
+    try:
+        return sorted({x for _, x in found})
+    except TypeError:
+        raise DataError(
+            "labels are partly numbers, partly texts, and have no order: make them all texts"
+        ) from None
+
+# %% ../nbs/01_data.ipynb #3950dbb6
+def _check_described(name: str, known: dict):
+    "Raises `DataError` for a dataset without registered attributes."
+    if "attributes" not in known.get(name, {}):
+        raise DataError(
+            f"{name} has no attributes, and none are registered under this name (they are for"
+            f" {', '.join(n for n, e in known.items() if 'attributes' in e)}). Give yours:"
+            " with_attributes(ds, {item id: [labels]}), or from_frame(df, attributes=...)"
+        )
+
+
+def _check_same_items(ds: Dataset, labels: dict):
+    "Raises `DataError` where registered attributes are of other items than the dataset's."
+    stray = [x for x in ds.item_ids[1:].tolist() if x not in labels]
+    if stray:
+        raise DataError(
+            f"the registered attributes of {ds.name} know no item {stray[0]!r}: this is other data under"
+            " the same name. Give its own: with_attributes(ds, {item id: [labels]})"
+        )
+
+
+def _check_labels(labels):
+    "Raises `DataError` for what is no dictionary of lists."
     if not hasattr(labels, "items") or not hasattr(labels, "get"):
         raise DataError(
             f"labels are a {type(labels).__name__}: a dictionary, {{item id: [label, label, ...]}}"
         )
-    if bad := [(i, x) for i, x in labels.items() if not isinstance(x, (list, tuple, set))]:
+    bad = [(i, x) for i, x in labels.items() if not isinstance(x, (list, tuple, set))]
+    if bad:
         raise DataError(
             f"item {bad[0][0]!r} has {bad[0][1]!r} where a list of labels should be: {{item id: [label,"
             " label, ...]}"
         )
-    found = [(i, x) for i, item in enumerate(ids, 1) for x in labels.get(item, ())]
-    if holes := [i for i, x in found if isinstance(x, Hashable) and pd.isna(x) is True]:
+
+
+def _check_found(name: str, ids: list, found: list, labels: dict):
+    "Raises `DataError` for a missing value among the labels found, and where none was found."
+    holes = [i for i, x in found if isinstance(x, Hashable) and pd.isna(x) is True]
+    if holes:
         raise DataError(
             f"item {ids[holes[0] - 1]!r} has a missing value among its labels ({len(set(holes)):,} items do):"
             " leave it out, {item: [x for x in labels if pd.notna(x)]}"
         )
     if not found:
         raise DataError(
-            f"none of the {ds.n_items} items of {ds.name} has a label; its ids look like"
+            f"none of the {len(ids)} items of {name} has a label; its ids look like"
             f" {', '.join(map(repr, ids[:3]))}, those of the labels like"
             f" {', '.join(map(repr, list(labels)[:3]))}"
         )
-    try:
-        column = {x: a for a, x in enumerate(sorted({x for _, x in found}), 1)}
-    except TypeError:
-        raise DataError(
-            "labels are partly numbers, partly texts, and have no order: make them all texts"
-        ) from None
-    item, attribute = torch.tensor([(i, column[x]) for i, x in found]).T
-    table = torch.zeros(ds.n_items + 1, len(column) + 1, dtype=torch.bool)
-    table[item, attribute] = True
-    return replace(ds, attributes=table.to(ds.device))
-
-
-def _registered_labels(name) -> dict:  # item id -> labels
-    known = registry()
-    entry = known.get(name, {})
-    if "attributes" not in entry:
-        raise DataError(
-            f"{name} has no attributes, and none are registered under this name (they are for"
-            f" {', '.join(n for n, e in known.items() if 'attributes' in e)}). Give yours:"
-            " with_attributes(ds, {item id: [labels]}), or from_frame(df, attributes=...)"
-        )
-    # the built-in items: adjective and product, the two parts of a name
-    if "url" not in entry["attributes"]:
-        return {
-            int(i): re.sub(r" \d+$", "", name).split(" ", 1)
-            for i, name in _names(entry, data_dir() / entry["file"]).items()
-        }
-    return {
-        int(i): x for i, x in json.loads(fetch(**entry["attributes"]).read_text(encoding="utf-8")).items()
-    }
