@@ -4,11 +4,10 @@
 
 # %% auto #0
 __all__ = ['TIES_LIMIT', 'HEADER_LIMIT', 'UNPACKED_LIMIT', 'UNPACKED_HEADER_LIMIT', 'DATASET_LISTS', 'DATASET_TENSORS', 'Dataset',
-           'add_to', 'check_arrays', 'is_whole', 'check_whole', 'is_number', 'check_number', 'core', 'DataError',
-           'decided_by_lines', 'from_frame', 'check_columns', 'check_values', 'check_ids', 'check_order', 'says',
-           'DamagedFile', 'content_digest', 'write_tensors', 'read_tensors', 'set_aside', 'save_dataset',
-           'read_dataset', 'read_sequences', 'data_dir', 'registry', 'cache_dir', 'fetch', 'load', 'at_hand', 'setting',
-           'with_attributes']
+           'add_to', 'core', 'from_frame', 'DataError', 'read_sequences', 'data_dir', 'registry', 'cache_dir', 'fetch',
+           'load', 'at_hand', 'with_attributes', 'decided_by_lines', 'content_digest', 'write_tensors', 'read_tensors',
+           'set_aside', 'save_dataset', 'read_dataset', 'says', 'check_columns', 'check_values', 'check_ids',
+           'check_order', 'setting', 'DamagedFile', 'is_whole', 'check_whole', 'is_number', 'check_number']
 
 # %% ../nbs/01_data.ipynb #c002
 import contextlib
@@ -50,7 +49,7 @@ class Dataset:
     ties: dict | None = None
 
     def __post_init__(self):
-        check_arrays(self)
+        _check_arrays(self)
 
     @property
     def n_users(self) -> int:
@@ -141,6 +140,425 @@ def users(self, ids) -> Tensor:  # [n] users 0..U-1
     "Users of the given source ids, as `index` finds items."
     return _find(self, "user", ids)
 
+# %% ../nbs/01_data.ipynb #c6c428ec
+def core(df: pd.DataFrame, user, item, k: int) -> pd.DataFrame:
+    "The rows of users and items that have `k` rows each, among these rows."
+    while True:
+        keep = (df.groupby(user)[item].transform("size") >= k) & (
+            df.groupby(item)[user].transform("size") >= k
+        )
+        if keep.all():
+            return df
+        df = df[keep]
+
+# %% ../nbs/01_data.ipynb #c010
+def from_frame(
+    df: pd.DataFrame,  # one row per interaction
+    user: str = "user",  # column of user ids
+    item: str = "item",  # column of item ids
+    time: str = "time",  # column to sort by: numbers or datetimes
+    # least interactions of a user and of an item; 3 is the least that leave-one-out can use
+    k_core: int = 5,
+    names: dict | None = None,  # item id -> name
+    name: str = "mine",  # what to call the dataset
+    # item id -> list of labels, such as brand and categories; see `with_attributes`
+    attributes: dict | None = None,
+    # rows that agree in user, item and time: 'refuse', 'drop' all but one, 'keep'
+    duplicates: str = "refuse",
+    # column, or columns, that order a user's rows of one time: numbers or datetimes
+    tie_break: str | list | None = None,
+    # if the order of lines decides what is held out: 'refuse' where it does for many users, or 'file order'
+    ties: str = "refuse",
+) -> Dataset:
+    """A dataset from a table of interactions. The rows are sorted by time, the k-core of them is taken, and
+    items are numbered from 1 in the order in which they first appear.
+
+    Three things are written to stderr where they occur: what the core leaves out; the number of users whose
+    last two items, which are held out, depend on the order of lines (`Dataset.ties` keeps it); and the number
+    of users whose last item is one that they had before, which a ranking without the user's own items misses.
+
+    Raises `DataError`, with the place and a remedy, if the table has a wrong column, a missing value, ids of
+    several kinds, times without an order, repeated rows or an empty core, if `names` are those of other
+    items, and if the order of lines decides for more than `TIES_LIMIT` of the users."""
+    _check_choices(k_core, duplicates=duplicates, ties=ties)
+    tie_break = [] if tie_break is None else list(tie_break) if isinstance(tie_break, list) else [tie_break]
+    every = _in_order(df, [user, item, time], tie_break, duplicates)
+    df = core(every, user, item, k_core)
+    _check_core(df, len(every), k_core)
+    _tell_core(name, k_core, every, df, [user, item])
+    u, user_ids = pd.factorize(df[user])  # users in the order of their first interaction
+    order = np.argsort(u, kind="stable")  # user after user, time order kept within each
+    df, u = df.iloc[order], u[order]
+    i, item_ids = pd.factorize(df[item])
+    offsets = np.concatenate([[0], np.bincount(u).cumsum()])
+    item_ids = np.concatenate([np.array([""], dtype=object), np.asarray(item_ids, dtype=object)])
+    keys = df[[time, *tie_break]]
+    starts = np.append(True, u[1:] != u[:-1]) | (keys != keys.shift()).any(axis=1).to_numpy()
+    ds = Dataset(
+        name,
+        torch.from_numpy(i + 1),
+        torch.from_numpy(offsets),
+        item_ids,
+        user_ids=np.asarray(user_ids, dtype=object),
+        ties=_tell_ties(name, decided_by_lines(i, starts, offsets), tie_break, ties),
+        item_names=None if names is None else _named(item_ids, names),
+    )
+    _tell_repeats(ds)
+    return ds if attributes is None else with_attributes(ds, attributes)
+
+# %% ../nbs/01_data.ipynb #d22ddee8
+class DataError(ValueError):
+    "The data is not what it should be. The message names the place and the remedy."
+
+# %% ../nbs/01_data.ipynb #c023
+def read_sequences(
+    path,  # text file: one user a line, `user item item ...`, oldest first, ids are whole numbers
+    name: str | None = None,  # what to call the dataset; default: the file's name
+    names: dict | None = None,  # item id -> name
+) -> Dataset:
+    """A dataset from a file of sequences. Items keep their order of ids; where these are 1..N they stay as
+    they are.
+
+    Raises `DataError`, naming file and line, for an empty file or line, an id that is not a whole number, a
+    user who appears twice, and a user with fewer than the three items that leave-one-out needs."""
+    path = Path(path)
+    _check_there(path)
+    users, rows = {}, []
+    with open(path, encoding="utf-8-sig", errors="replace") as f:
+        for n, line in enumerate(f, 1):
+            words = line.split()
+            _check_line(words, f"{path}, line {n}", users)
+            user, *items = map(int, words)
+            users[user] = n
+            rows.append(np.array(items))
+    _check_not_empty(path, rows)
+    ids, items = np.unique(np.concatenate(rows), return_inverse=True)
+    offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])])
+    item_ids = np.concatenate([[0 if ids[0] > 0 else -1], ids])
+    if names is not None:
+        names = np.array([""] + [str(names.get(int(x), x)) for x in ids], dtype=object)
+    return Dataset(
+        name or path.stem,
+        torch.from_numpy(items + 1),
+        torch.from_numpy(offsets),
+        item_ids,
+        user_ids=np.array(list(users)),
+        item_names=names,
+    )
+
+# %% ../nbs/01_data.ipynb #c030
+def data_dir() -> Path:
+    """The folder with the registry and the built-in dataset: `data/` of a checkout, or the copy inside an
+    installed package.
+    """
+    here = Path(__file__).resolve().parent
+    return here.parent / "data" if (here.parent / "data" / "registry.json").exists() else here / "_data"
+
+
+def registry() -> dict:  # name -> what is known of the dataset
+    "What the project knows of each named dataset: file, address, sha256, size, owner and terms."
+    return json.loads((data_dir() / "registry.json").read_text(encoding="utf-8"))
+
+# %% ../nbs/01_data.ipynb #c034
+def _sha256(path) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def cache_dir() -> Path:
+    "Where downloads are kept: `SEQREC_CACHE`, or the system's cache folder."
+    if os.environ.get("SEQREC_CACHE"):
+        return Path(os.environ["SEQREC_CACHE"]).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
+    return Path(base) / "seqrec_nb"
+
+
+def fetch(
+    file: str,  # the file's name
+    url: str,  # its public address
+    sha256: str,  # what its content must hash to
+) -> Path:  # where it lies now, hash checked
+    """The file from `SEQREC_DATA`, else from the cache, else downloaded into the cache.
+
+    Raises `DataError` where the content does not fit the hash and where the address cannot be reached; the
+    cache then holds what it held before."""
+    path = _in_folder(file, sha256)
+    if path:
+        return path
+    path = cache_dir() / file
+    if path.exists() and _sha256(path) == sha256:
+        return path
+    _check_cache(file)
+    return _download(file, url, sha256)
+
+# %% ../nbs/01_data.ipynb #c80b266d
+def _in_folder(file: str, sha256: str) -> Path | None:  # None: it is not there
+    "The file in the folder that `SEQREC_DATA` names, its hash checked."
+    if not os.environ.get("SEQREC_DATA"):
+        return None
+    folder = Path(os.environ["SEQREC_DATA"]).expanduser()
+    _check_folder(folder)
+    path = folder / file
+    if not path.exists():
+        return None
+    _check_hash(path, file, sha256)
+    return path
+
+
+def _download(file: str, url: str, sha256: str) -> Path:
+    "The file, downloaded into the cache. Raises `DataError` with the cause and what can be done."
+    pooch = _pooch(file)
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        return Path(
+            pooch.retrieve(
+                url,
+                known_hash=f"sha256:{sha256}",
+                fname=file,
+                path=cache_dir(),
+                downloader=pooch.HTTPDownloader(timeout=30, progressbar=True),
+            )
+        )
+    except (ValueError, OSError) as e:
+        raise _why_no_download(e, file, url) from e
+
+
+def _pooch(file: str):
+    try:
+        import pooch
+    except ImportError:
+        raise DataError(
+            f"{file} is not here and pooch is needed to download it: pip install pooch, or put the file into"
+            " a folder and name that in SEQREC_DATA"
+        ) from None
+    return pooch
+
+
+def _why_no_download(e: Exception, file: str, url: str) -> DataError:
+    remedy = f"Download it by hand from {url}, put it into a folder and name that folder in SEQREC_DATA"
+    unkept = f"{file} cannot be kept in the cache, {cache_dir()}: {e}."
+    if isinstance(e, ValueError):
+        return DataError(f"what {url} returned is not the registered {file}: {e}. Nothing was kept. {remedy}")
+    if isinstance(e, PermissionError):
+        return DataError(f"{unkept} Name another folder in SEQREC_CACHE")
+    if e.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DataError(f"{unkept} Make room, or name another folder in SEQREC_CACHE")
+    return DataError(f"{file} is not here and {url} cannot be reached ({type(e).__name__}). {remedy}")
+
+# %% ../nbs/01_data.ipynb #c035
+def load(
+    name: str = "builtin",  # a name of `registry()`
+) -> Dataset:
+    """A named dataset; `builtin` needs no download. Raises `DataError` for an unknown name, and as `fetch`
+    and `read_sequences` do.
+    """
+    known = registry()
+    _check_registered(name, known)
+    entry = known[name]
+    path = (
+        fetch(entry["file"], entry["url"], entry["sha256"])
+        if entry.get("url")
+        else data_dir() / entry["file"]
+    )
+    if not entry.get("url"):
+        _check_shipped(path, entry["sha256"])
+    return read_sequences(path, name=name, names=_names(entry, path))
+
+
+def at_hand() -> list[str]:  # names
+    "The named datasets that can be read now, without a download."
+    folders = [Path(os.environ["SEQREC_DATA"]).expanduser()] if os.environ.get("SEQREC_DATA") else []
+    return [
+        n
+        for n, e in registry().items()
+        if not e.get("url") or any((f / e["file"]).exists() for f in folders + [cache_dir()])
+    ]
+
+
+def _names(
+    entry, path
+) -> dict | None:  # item id -> name, from the table beside the sequences where there is one
+    table = path.parent / entry.get("names", "-")
+    if not table.is_file():
+        return None
+    df = pd.read_csv(table, sep="\t", quoting=3, keep_default_na=False, index_col="item_id")
+    return df[entry["names_column"]].to_dict()
+
+# %% ../nbs/01_data.ipynb #c048
+def with_attributes(
+    ds: Dataset,
+    # item id of the source -> list of labels: numbers or texts. An item that is missing has none; ids that
+    # the dataset does not hold are passed over
+    labels: dict | None = None,
+) -> Dataset:  # with `attributes`, a column for each label in sorted order
+    """The dataset with its items' attributes: `labels`, else those it has, else those registered under its
+    name.
+
+    Raises `DataError` where there are none, where `labels` is no dictionary of lists, has a missing value in
+    one or speaks of other items, where the registered ones are of other items than the dataset's, and as
+    `fetch` does."""
+    if labels is None and ds.attributes is not None:
+        return ds
+    if labels is None:
+        labels = _registered_labels(ds)
+    _check_labels(labels)
+    ids = ds.item_ids[1:].tolist()
+    found = [(i, x) for i, item in enumerate(ids, 1) for x in labels.get(item, ())]
+    _check_found(ds.name, ids, found, labels)
+    column = {x: a for a, x in enumerate(_sorted_labels(found), 1)}
+    item, attribute = torch.tensor([(i, column[x]) for i, x in found]).T
+    table = torch.zeros(ds.n_items + 1, len(column) + 1, dtype=torch.bool)
+    table[item, attribute] = True
+    return replace(ds, attributes=table.to(ds.device))
+
+# %% ../nbs/01_data.ipynb #ccc510f8
+def _registered_labels(ds: Dataset) -> dict:  # item id -> labels
+    known = registry()
+    entry = known.get(ds.name, {})
+    _check_described(ds.name, known)
+    # the built-in items: adjective and product, the two parts of a name
+    if "url" not in entry["attributes"]:
+        names = _names(entry, data_dir() / entry["file"])
+        labels = {int(i): re.sub(r" \d+$", "", name).split(" ", 1) for i, name in names.items()}
+    else:
+        labels = json.loads(fetch(**entry["attributes"]).read_text(encoding="utf-8"))
+        labels = {int(i): x for i, x in labels.items()}
+    _check_same_items(ds, labels)
+    return labels
+
+
+def _sorted_labels(found: list) -> list:
+    try:
+        return sorted({x for _, x in found})
+    except TypeError:
+        raise DataError(
+            "labels are partly numbers, partly texts, and have no order: make them all texts"
+        ) from None
+
+# %% ../nbs/01_data.ipynb #92729397
+TIES_LIMIT = 0.05  # share of users whose held-out items the order of lines may decide before it must be said
+
+
+def decided_by_lines(
+    item: np.ndarray,  # [A] items of all users, each user's in order
+    starts: np.ndarray,  # [A] bool, True where a row has another user or another time than the row before it
+    offsets: np.ndarray,  # [U+1] user u has the rows offsets[u] to offsets[u+1], three or more
+) -> np.ndarray:  # [U] bool
+    "Which users would have other last two items if rows of one time came in another order."
+    first, group = np.flatnonzero(starts), starts.cumsum() - 1
+    # within a group of one time
+    differ = np.minimum.reduceat(item, first) != np.maximum.reduceat(item, first)
+    alone = np.diff(first, append=len(item)) == 1
+    last, before = group[offsets[1:] - 1], group[offsets[1:] - 2]
+    return differ[last] | (alone[last] & differ[before])
+
+# %% ../nbs/01_data.ipynb #files-write
+def content_digest(
+    tensors: dict[str, Tensor],  # on the CPU
+    text: str,
+) -> str:  # sha256, 64 hexadecimal digits
+    "A digest of tensors (their names, types, shapes and numbers) and of a text."
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        x = tensors[name]
+        head = json.dumps([name, str(x.dtype), list(x.shape)])
+        digest.update(f"{len(head)} {head}".encode())
+        digest.update(x.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+    digest.update(text.encode())
+    return digest.hexdigest()
+
+
+def write_tensors(
+    path,
+    tensors: dict[str, Tensor],  # on the CPU, contiguous, none a view of another
+    kind: str,  # under which name the text stands, such as "dataset"
+    text: str,
+):
+    "Write tensors, a text and the digest of both to `path`, whole or not at all."
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file(tensors, part, metadata={kind: text, "sha256": content_digest(tensors, text)})
+        with open(part, "rb+") as f:
+            os.fsync(f.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+# %% ../nbs/01_data.ipynb #files-read
+def read_tensors(
+    path,
+    kind: str,  # as it was written
+) -> tuple[dict[str, Tensor], str]:  # tensors, mapped into memory where the file is not packed; the text
+    """What `write_tensors` wrote, its digest checked. Files that were written before there were digests are
+    read without.
+
+    Raises `FileNotFoundError`, and `DamagedFile` for a file that is something else or whose content has
+    changed."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        about, tensors = _about_and_tensors(path)
+        _check_kind(about, kind)
+        changed = "sha256" in about and about["sha256"] != content_digest(tensors, about[kind])
+    except Exception as e:
+        raise _damaged(path, f"not a file of this library, or it is damaged ({type(e).__name__}: {e})") from e
+    if changed:
+        raise _damaged(path, "damaged: its content is not what was written")
+    return tensors, about[kind]
+
+
+def set_aside(path) -> Path:  # where it is now
+    "Give a damaged file another name, so that it is neither read again nor lost."
+    path = Path(path)
+    to, n = path.with_name(f"{path.name}.damaged"), 1
+    while to.exists():
+        n += 1
+        to = path.with_name(f"{path.name}.damaged{n}")
+    return path.replace(to)
+
+# %% ../nbs/01_data.ipynb #c019
+def save_dataset(ds: Dataset, path):
+    """Write a dataset to one file, with a digest of its content that reading checks. Raises `DataError` for
+    ids that are neither numbers nor texts.
+    """
+    lists = {k: getattr(ds, k) for k in DATASET_LISTS}
+    about = {
+        "name": ds.name,
+        **{k: None if x is None else [_plain(v) for v in x.tolist()] for k, x in lists.items()},
+    }
+    _check_plain_ids(about["item_ids"] + about["user_ids"])
+    if ds.ties is not None:
+        about["ties"] = ds.ties
+    tensors = {k: x.cpu().contiguous() for k in DATASET_TENSORS if (x := getattr(ds, k)) is not None}
+    write_tensors(path, tensors, "dataset", _as_text(about))
+
+
+def read_dataset(path) -> Dataset:
+    """What `save_dataset` wrote; the interactions stay in the file and are mapped into memory, so that more
+    of them than fit can be read. Raises `DataError` for any other file, and for one whose content has
+    changed.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: there is no such file")
+    try:
+        tensors, text = read_tensors(path, "dataset")
+        about = json.loads(text)
+        _check_dataset(about, tensors)
+        lists = {k: None if about.get(k) is None else np.array(about[k], dtype=object) for k in DATASET_LISTS}
+        return Dataset(about["name"], **tensors, **lists, ties=about.get("ties"))
+    except (ValueError, RecursionError) as e:
+        raise _no_dataset(path, e) from e
+
+# %% ../nbs/01_data.ipynb #c015
+def says(f, *args, **kw) -> str:  # the message of the error that the call raises
+    "Call `f`, which must fail, and return what its error says. For showing and testing failures."
+    try:
+        f(*args, **kw)
+    except Exception as e:
+        return f"{type(e).__name__}: {e}"
+    raise AssertionError(f"{f} raised nothing")
+
 # %% ../nbs/01_data.ipynb #892e989c
 def _numbers_by_id(ids: np.ndarray, first: int) -> dict:  # id, and its text -> number, from `first` on
     "Where two ids have one text, as 1 and '1' have, the ids alone are keys."
@@ -172,7 +590,7 @@ def _table_of(histories) -> pd.DataFrame:  # user, item, time: the place in the 
     return pd.DataFrame(rows, columns=["user", "item", "time"])
 
 # %% ../nbs/01_data.ipynb #c7db1d05
-def check_arrays(ds: Dataset):
+def _check_arrays(ds: Dataset):
     "Raises `ValueError` for arrays that are not a dataset's: numbers out of range, borders, types, lengths."
     items, offsets = ds.items, ds.offsets
     if len(items) and not 1 <= int(items.min()) <= int(items.max()) <= ds.n_items:
@@ -223,76 +641,6 @@ def _check_histories(named: dict):
         if isinstance(items, (str, bytes)) or not hasattr(items, "__iter__"):
             kind = type(items).__name__
             raise DataError(f"the history of {user!r} is a {kind}: a list of item ids, oldest first")
-
-# %% ../nbs/01_data.ipynb #checks
-def is_whole(x) -> bool:
-    "Whether `x` is a whole number; True, 3.0 and '3' are none."
-    return isinstance(x, (int, np.integer)) and not isinstance(x, bool)
-
-
-def check_whole(least: int = 1, **given):
-    "Raises `ValueError` for a setting that is no whole number, or one below `least`."
-    for name, x in given.items():
-        if not is_whole(x) or x < least:
-            raise ValueError(f"{name}={x!r}: a whole number, {least} or more")
-
-
-def is_number(x) -> bool:
-    "Whether `x` is a finite number; True, '3' and NaN are none."
-    return (
-        isinstance(x, (int, float, np.integer, np.floating))
-        and not isinstance(x, bool)
-        and bool(np.isfinite(x))
-    )
-
-
-def check_number(low: float = -float("inf"), high: float = float("inf"), **given):
-    """Raises `ValueError` for a setting that is no number, is not finite, or does not lie from `low` to
-    `high`.
-    """
-    least, most = low > -float("inf"), high < float("inf")
-    bounds = (
-        f"from {low:g} to {high:g}"
-        if least and most
-        else f"{low:g} or more"
-        if least
-        else f"at most {high:g}"
-    )
-    for name, x in given.items():
-        if not is_number(x) or not low <= x <= high:
-            raise ValueError(f"{name}={x!r}: a finite number" + (f", {bounds}" if least or most else ""))
-
-# %% ../nbs/01_data.ipynb #c6c428ec
-def core(df: pd.DataFrame, user, item, k: int) -> pd.DataFrame:
-    "The rows of users and items that have `k` rows each, among these rows."
-    while True:
-        keep = (df.groupby(user)[item].transform("size") >= k) & (
-            df.groupby(item)[user].transform("size") >= k
-        )
-        if keep.all():
-            return df
-        df = df[keep]
-
-# %% ../nbs/01_data.ipynb #fbae5ac1
-class DataError(ValueError):
-    "The data is not what it should be. The message names the place and the remedy."
-
-
-TIES_LIMIT = 0.05  # share of users whose held-out items the order of lines may decide before it must be said
-
-
-def decided_by_lines(
-    item: np.ndarray,  # [A] items of all users, each user's in order
-    starts: np.ndarray,  # [A] bool, True where a row has another user or another time than the row before it
-    offsets: np.ndarray,  # [U+1] user u has the rows offsets[u] to offsets[u+1], three or more
-) -> np.ndarray:  # [U] bool
-    "Which users would have other last two items if rows of one time came in another order."
-    first, group = np.flatnonzero(starts), starts.cumsum() - 1
-    # within a group of one time
-    differ = np.minimum.reduceat(item, first) != np.maximum.reduceat(item, first)
-    alone = np.diff(first, append=len(item)) == 1
-    last, before = group[offsets[1:] - 1], group[offsets[1:] - 2]
-    return differ[last] | (alone[last] & differ[before])
 
 # %% ../nbs/01_data.ipynb #ddc0b907
 def _in_order(df, columns: list, tie_break: list, duplicates: str) -> pd.DataFrame:
@@ -350,61 +698,6 @@ def _tell_repeats(ds: Dataset):
             " seen_score=None) and recommend(..., repeat=True) let them compete",
             file=sys.stderr,
         )
-
-# %% ../nbs/01_data.ipynb #c010
-def from_frame(
-    df: pd.DataFrame,  # one row per interaction
-    user: str = "user",  # column of user ids
-    item: str = "item",  # column of item ids
-    time: str = "time",  # column to sort by: numbers or datetimes
-    # least interactions of a user and of an item; 3 is the least that leave-one-out can use
-    k_core: int = 5,
-    names: dict | None = None,  # item id -> name
-    name: str = "mine",  # what to call the dataset
-    # item id -> list of labels, such as brand and categories; see `with_attributes`
-    attributes: dict | None = None,
-    # rows that agree in user, item and time: 'refuse', 'drop' all but one, 'keep'
-    duplicates: str = "refuse",
-    # column, or columns, that order a user's rows of one time: numbers or datetimes
-    tie_break: str | list | None = None,
-    # what else of one time decides who is tested on what: 'refuse' where that are many users, 'file order'
-    ties: str = "refuse",
-) -> Dataset:
-    """A dataset from any table of interactions: k-core, stable sort by time, ids from 1 by first appearance.
-
-    Told on stderr: what the core leaves out; for how many users the order of lines decides the last two
-    items, which are held out (`ties` of the dataset holds it, too); how many users end with an item that they
-    had before: a ranking that sets aside what a user had cannot find it.
-
-    Raises `DataError` for what is no table, a column that is missing or there twice, an empty table, a
-    missing value, ids of several kinds or with decimals, times that cannot be ordered, duplicates, names of
-    other items, where no core is left, and where the order of lines decides for more than `TIES_LIMIT` of the
-    users."""
-    _check_choices(k_core, duplicates=duplicates, ties=ties)
-    tie_break = [] if tie_break is None else list(tie_break) if isinstance(tie_break, list) else [tie_break]
-    every = _in_order(df, [user, item, time], tie_break, duplicates)
-    df = core(every, user, item, k_core)
-    _check_core(df, len(every), k_core)
-    _tell_core(name, k_core, every, df, [user, item])
-    u, user_ids = pd.factorize(df[user])  # users in the order of their first interaction
-    order = np.argsort(u, kind="stable")  # user after user, time order kept within each
-    df, u = df.iloc[order], u[order]
-    i, item_ids = pd.factorize(df[item])
-    offsets = np.concatenate([[0], np.bincount(u).cumsum()])
-    item_ids = np.concatenate([np.array([""], dtype=object), np.asarray(item_ids, dtype=object)])
-    keys = df[[time, *tie_break]]
-    starts = np.append(True, u[1:] != u[:-1]) | (keys != keys.shift()).any(axis=1).to_numpy()
-    ds = Dataset(
-        name,
-        torch.from_numpy(i + 1),
-        torch.from_numpy(offsets),
-        item_ids,
-        user_ids=np.asarray(user_ids, dtype=object),
-        ties=_tell_ties(name, decided_by_lines(i, starts, offsets), tie_break, ties),
-        item_names=None if names is None else _named(item_ids, names),
-    )
-    _tell_repeats(ds)
-    return ds if attributes is None else with_attributes(ds, attributes)
 
 # %% ../nbs/01_data.ipynb #37bbb61b
 def check_columns(df, columns: list, tie_break: list):
@@ -561,14 +854,163 @@ def _check_names(names: dict, item_ids: np.ndarray):
             f" {', '.join(map(repr, list(names)[:3]))}"
         )
 
-# %% ../nbs/01_data.ipynb #c015
-def says(f, *args, **kw) -> str:  # the message of the error that the call raises
-    "Call `f`, which must fail, and return what its error says. For showing and testing failures."
+# %% ../nbs/01_data.ipynb #fa904fdd
+def _check_there(path: Path):
+    "Raises `DataError` where there is no file."
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file")
+
+
+def _check_not_empty(path: Path, rows: list):
+    "Raises `DataError` for a file without a line."
+    if not rows:
+        raise DataError(f"{path}: the file is empty")
+
+
+def _check_line(words: list[str], where: str, users: dict):  # users: id -> the line where it stands
+    "Raises `DataError` for a line that is no user and her items, or whose user stands in an earlier one."
+    if not words:
+        raise DataError(f"{where}: the line is empty; one user a line, `user item item ...`")
+    _check_ids_of_line(words, where)
+    if len(words) < 4:
+        raise DataError(
+            f"{where}: user {words[0]} has {len(words) - 1} items, leave-one-out needs three or more;"
+            " remove the line"
+        )
+    user = int(words[0])
+    if user in users:
+        raise DataError(
+            f"{where}: user {user} stands in line {users[user]} already; join the two lines or rename"
+            " one user"
+        )
+
+
+def _check_ids_of_line(words: list[str], where: str):
+    "Raises `DataError` for a word that is not a whole number, and for one of more than 18 digits."
+    joined = "".join(words)
+    if not joined.isdigit() or not joined.isascii():
+        word = next(w for w in words if not (w.isascii() and w.isdigit()))
+        raise DataError(
+            f"{where}: {word[:40]!r} is not a whole number; ids here are 0, 1, 2, ... For other ids"
+            " read the file with pandas and use from_frame"
+        )
+    if max(map(len, words)) > 18:
+        raise DataError(
+            f"{where}: {max(words, key=len)[:40]} is too large for an id; 18 digits at most. For"
+            " other ids read the file with pandas and use from_frame"
+        )
+
+# %% ../nbs/01_data.ipynb #c044
+@contextlib.contextmanager
+def setting(**env):  # environment variables for the time of a `with` block; None removes one
+    "Set environment variables and put back what was there."
+    old = {k: os.environ.get(k) for k in env}
+
+    def put(d):
+        [os.environ.pop(k, None) if v is None else os.environ.__setitem__(k, str(v)) for k, v in d.items()]
+
+    put(env)
     try:
-        f(*args, **kw)
-    except Exception as e:
-        return f"{type(e).__name__}: {e}"
-    raise AssertionError(f"{f} raised nothing")
+        yield
+    finally:
+        put(old)
+
+# %% ../nbs/01_data.ipynb #c59878f8
+def _check_folder(folder: Path):
+    "Raises `DataError` where `SEQREC_DATA` names no folder."
+    if not folder.is_dir():
+        raise DataError(
+            f"SEQREC_DATA names {folder}, which is not a folder; correct it, or unset it to download"
+        )
+
+
+def _check_hash(path: Path, file: str, sha256: str):
+    "Raises `DataError` for a file that is not the registered one."
+    if _sha256(path) != sha256:
+        raise DataError(
+            f"{path} differs from the registered {file} (sha256 {_sha256(path)[:12]}..., expected"
+            f" {sha256[:12]}...). Put the right file there, or read this one as your own:"
+            f" read_sequences({str(path)!r})"
+        )
+
+
+def _check_cache(file):
+    "Raises `DataError` where nothing can be written to the cache, so that the network is not blamed for it."
+    try:
+        cache_dir().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache_dir()):
+            pass
+    except OSError as e:
+        raise DataError(
+            f"{file} cannot be kept in the cache, {cache_dir()}: {e}. Name another folder in SEQREC_CACHE"
+        ) from e
+
+# %% ../nbs/01_data.ipynb #8b6ca93a
+def _check_registered(name, known: dict):
+    "Raises `DataError` for a name that is not in the registry."
+    if name not in known:
+        near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
+        raise DataError(
+            f"no dataset {name!r}"
+            + (f"; did you mean {near[0]!r}?" if near else "")
+            + f" There are {', '.join(known)}. Your own: read_sequences(path) or from_frame(df)"
+        )
+
+
+def _check_shipped(path: Path, sha256: str):
+    "Raises `DataError` for a built-in file that has been changed."
+    if _sha256(path) != sha256:
+        raise DataError(f"{path} is not as it was shipped; restore it: git checkout -- {path.name}")
+
+# %% ../nbs/01_data.ipynb #3950dbb6
+def _check_described(name: str, known: dict):
+    "Raises `DataError` for a dataset without registered attributes."
+    if "attributes" not in known.get(name, {}):
+        raise DataError(
+            f"{name} has no attributes, and none are registered under this name (they are for"
+            f" {', '.join(n for n, e in known.items() if 'attributes' in e)}). Give yours:"
+            " with_attributes(ds, {item id: [labels]}), or from_frame(df, attributes=...)"
+        )
+
+
+def _check_same_items(ds: Dataset, labels: dict):
+    "Raises `DataError` where registered attributes are of other items than the dataset's."
+    stray = [x for x in ds.item_ids[1:].tolist() if x not in labels]
+    if stray:
+        raise DataError(
+            f"the registered attributes of {ds.name} know no item {stray[0]!r}: this is other data under"
+            " the same name. Give its own: with_attributes(ds, {item id: [labels]})"
+        )
+
+
+def _check_labels(labels):
+    "Raises `DataError` for what is no dictionary of lists."
+    if not hasattr(labels, "items") or not hasattr(labels, "get"):
+        raise DataError(
+            f"labels are a {type(labels).__name__}: a dictionary, {{item id: [label, label, ...]}}"
+        )
+    bad = [(i, x) for i, x in labels.items() if not isinstance(x, (list, tuple, set))]
+    if bad:
+        raise DataError(
+            f"item {bad[0][0]!r} has {bad[0][1]!r} where a list of labels should be: {{item id: [label,"
+            " label, ...]}"
+        )
+
+
+def _check_found(name: str, ids: list, found: list, labels: dict):
+    "Raises `DataError` for a missing value among the labels found, and where none was found."
+    holes = [i for i, x in found if isinstance(x, Hashable) and pd.isna(x) is True]
+    if holes:
+        raise DataError(
+            f"item {ids[holes[0] - 1]!r} has a missing value among its labels ({len(set(holes)):,} items do):"
+            " leave it out, {item: [x for x in labels if pd.notna(x)]}"
+        )
+    if not found:
+        raise DataError(
+            f"none of the {len(ids)} items of {name} has a label; its ids look like"
+            f" {', '.join(map(repr, ids[:3]))}, those of the labels like"
+            f" {', '.join(map(repr, list(labels)[:3]))}"
+        )
 
 # %% ../nbs/01_data.ipynb #a4d4fd5f
 HEADER_LIMIT = (
@@ -582,72 +1024,6 @@ UNPACKED_HEADER_LIMIT = 4 * 2**20  # bytes of its header
 
 class DamagedFile(ValueError):
     "A file that is not what was written. The message names it and the remedy."
-
-# %% ../nbs/01_data.ipynb #files-write
-def content_digest(
-    tensors: dict[str, Tensor],  # on the CPU
-    text: str,
-) -> str:  # sha256, 64 hexadecimal digits
-    "A digest of tensors (their names, types, shapes and numbers) and of a text."
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        x = tensors[name]
-        head = json.dumps([name, str(x.dtype), list(x.shape)])
-        digest.update(f"{len(head)} {head}".encode())
-        digest.update(x.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
-    digest.update(text.encode())
-    return digest.hexdigest()
-
-
-def write_tensors(
-    path,
-    tensors: dict[str, Tensor],  # on the CPU, contiguous, none a view of another
-    kind: str,  # under which name the text stands, such as "dataset"
-    text: str,
-):
-    "Write tensors, a text and the digest of both to `path`, whole or not at all."
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file(tensors, part, metadata={kind: text, "sha256": content_digest(tensors, text)})
-        with open(part, "rb+") as f:
-            os.fsync(f.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-# %% ../nbs/01_data.ipynb #files-read
-def read_tensors(
-    path,
-    kind: str,  # as it was written
-) -> tuple[dict[str, Tensor], str]:  # tensors, mapped into memory where the file is not packed; the text
-    """What `write_tensors` wrote, its digest checked. Files that were written before there were digests are
-    read without.
-
-    Raises `FileNotFoundError`, and `DamagedFile` for a file that is something else or whose content has
-    changed."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        about, tensors = _about_and_tensors(path)
-        _check_kind(about, kind)
-        changed = "sha256" in about and about["sha256"] != content_digest(tensors, about[kind])
-    except Exception as e:
-        raise _damaged(path, f"not a file of this library, or it is damaged ({type(e).__name__}: {e})") from e
-    if changed:
-        raise _damaged(path, "damaged: its content is not what was written")
-    return tensors, about[kind]
-
-
-def set_aside(path) -> Path:  # where it is now
-    "Give a damaged file another name, so that it is neither read again nor lost."
-    path = Path(path)
-    to, n = path.with_name(f"{path.name}.damaged"), 1
-    while to.exists():
-        n += 1
-        to = path.with_name(f"{path.name}.damaged{n}")
-    return path.replace(to)
 
 # %% ../nbs/01_data.ipynb #caf3248a
 def _unpacked(path) -> bytes:  # of a gzip file
@@ -715,39 +1091,6 @@ DATASET_TENSORS = {
     "attributes": ((torch.bool,), 2),
 }
 
-# %% ../nbs/01_data.ipynb #c019
-def save_dataset(ds: Dataset, path):
-    """Write a dataset to one file, with a digest of its content that reading checks. Raises `DataError` for
-    ids that are neither numbers nor texts.
-    """
-    lists = {k: getattr(ds, k) for k in DATASET_LISTS}
-    about = {
-        "name": ds.name,
-        **{k: None if x is None else [_plain(v) for v in x.tolist()] for k, x in lists.items()},
-    }
-    _check_plain_ids(about["item_ids"] + about["user_ids"])
-    if ds.ties is not None:
-        about["ties"] = ds.ties
-    tensors = {k: x.cpu().contiguous() for k in DATASET_TENSORS if (x := getattr(ds, k)) is not None}
-    write_tensors(path, tensors, "dataset", _as_text(about))
-
-
-def read_dataset(path) -> Dataset:
-    """What `save_dataset` wrote; the interactions stay in the file and are mapped into memory, so that more
-    of them than fit can be read. Raises `DataError` for any other file, and for one whose content has
-    changed.
-    """
-    if not Path(path).is_file():
-        raise DataError(f"{path}: there is no such file")
-    try:
-        tensors, text = read_tensors(path, "dataset")
-        about = json.loads(text)
-        _check_dataset(about, tensors)
-        lists = {k: None if about.get(k) is None else np.array(about[k], dtype=object) for k in DATASET_LISTS}
-        return Dataset(about["name"], **tensors, **lists, ties=about.get("ties"))
-    except (ValueError, RecursionError) as e:
-        raise _no_dataset(path, e) from e
-
 # %% ../nbs/01_data.ipynb #fa0864f0
 def _plain(x):  # a number or text of Python's own
     return x.item() if isinstance(x, np.generic) else x
@@ -801,384 +1144,40 @@ def _check_dataset(about, tensors: dict):
         if k not in tensors or tensors[k].dtype not in kind[0] or tensors[k].dim() != kind[1]:
             raise ValueError(f"{k} are no table of {kind[0][0]} with {kind[1]} dimensions")
 
-# %% ../nbs/01_data.ipynb #fa904fdd
-def _check_there(path: Path):
-    "Raises `DataError` where there is no file."
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file")
+# %% ../nbs/01_data.ipynb #checks
+def is_whole(x) -> bool:
+    "Whether `x` is a whole number; True, 3.0 and '3' are none."
+    return isinstance(x, (int, np.integer)) and not isinstance(x, bool)
 
 
-def _check_not_empty(path: Path, rows: list):
-    "Raises `DataError` for a file without a line."
-    if not rows:
-        raise DataError(f"{path}: the file is empty")
+def check_whole(least: int = 1, **given):
+    "Raises `ValueError` for a setting that is no whole number, or one below `least`."
+    for name, x in given.items():
+        if not is_whole(x) or x < least:
+            raise ValueError(f"{name}={x!r}: a whole number, {least} or more")
 
 
-def _check_line(words: list[str], where: str, users: dict):  # users: id -> the line where it stands
-    "Raises `DataError` for a line that is no user and her items, or whose user stands in an earlier one."
-    if not words:
-        raise DataError(f"{where}: the line is empty; one user a line, `user item item ...`")
-    _check_ids_of_line(words, where)
-    if len(words) < 4:
-        raise DataError(
-            f"{where}: user {words[0]} has {len(words) - 1} items, leave-one-out needs three or more;"
-            " remove the line"
-        )
-    user = int(words[0])
-    if user in users:
-        raise DataError(
-            f"{where}: user {user} stands in line {users[user]} already; join the two lines or rename"
-            " one user"
-        )
-
-
-def _check_ids_of_line(words: list[str], where: str):
-    "Raises `DataError` for a word that is not a whole number, and for one of more than 18 digits."
-    joined = "".join(words)
-    if not joined.isdigit() or not joined.isascii():
-        word = next(w for w in words if not (w.isascii() and w.isdigit()))
-        raise DataError(
-            f"{where}: {word[:40]!r} is not a whole number; ids here are 0, 1, 2, ... For other ids"
-            " read the file with pandas and use from_frame"
-        )
-    if max(map(len, words)) > 18:
-        raise DataError(
-            f"{where}: {max(words, key=len)[:40]} is too large for an id; 18 digits at most. For"
-            " other ids read the file with pandas and use from_frame"
-        )
-
-# %% ../nbs/01_data.ipynb #c023
-def read_sequences(
-    path,  # text file: one user a line, `user item item ...`, oldest first, ids are whole numbers
-    name: str | None = None,  # what to call the dataset; default: the file's name
-    names: dict | None = None,  # item id -> name
-) -> Dataset:
-    """A dataset from a file of sequences. Items keep their order of ids; where these are 1..N they stay as
-    they are.
-
-    Raises `DataError`, naming file and line, for an empty file or line, an id that is not a whole number, a
-    user who appears twice, and a user with fewer than the three items that leave-one-out needs."""
-    path = Path(path)
-    _check_there(path)
-    users, rows = {}, []
-    with open(path, encoding="utf-8-sig", errors="replace") as f:
-        for n, line in enumerate(f, 1):
-            words = line.split()
-            _check_line(words, f"{path}, line {n}", users)
-            user, *items = map(int, words)
-            users[user] = n
-            rows.append(np.array(items))
-    _check_not_empty(path, rows)
-    ids, items = np.unique(np.concatenate(rows), return_inverse=True)
-    offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])])
-    item_ids = np.concatenate([[0 if ids[0] > 0 else -1], ids])
-    if names is not None:
-        names = np.array([""] + [str(names.get(int(x), x)) for x in ids], dtype=object)
-    return Dataset(
-        name or path.stem,
-        torch.from_numpy(items + 1),
-        torch.from_numpy(offsets),
-        item_ids,
-        user_ids=np.array(list(users)),
-        item_names=names,
+def is_number(x) -> bool:
+    "Whether `x` is a finite number; True, '3' and NaN are none."
+    return (
+        isinstance(x, (int, float, np.integer, np.floating))
+        and not isinstance(x, bool)
+        and bool(np.isfinite(x))
     )
 
-# %% ../nbs/01_data.ipynb #c030
-def data_dir() -> Path:
-    """The folder with the registry and the built-in dataset: `data/` of a checkout, or the copy inside an
-    installed package.
+
+def check_number(low: float = -float("inf"), high: float = float("inf"), **given):
+    """Raises `ValueError` for a setting that is no number, is not finite, or does not lie from `low` to
+    `high`.
     """
-    here = Path(__file__).resolve().parent
-    return here.parent / "data" if (here.parent / "data" / "registry.json").exists() else here / "_data"
-
-
-def registry() -> dict:  # name -> what is known of the dataset
-    "What the project knows of each named dataset: file, address, sha256, size, owner and terms."
-    return json.loads((data_dir() / "registry.json").read_text(encoding="utf-8"))
-
-# %% ../nbs/01_data.ipynb #c034
-def _sha256(path) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def cache_dir() -> Path:
-    "Where downloads are kept: `SEQREC_CACHE`, or the system's cache folder."
-    if os.environ.get("SEQREC_CACHE"):
-        return Path(os.environ["SEQREC_CACHE"]).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
-    return Path(base) / "seqrec_nb"
-
-
-def fetch(
-    file: str,  # the file's name
-    url: str,  # its public address
-    sha256: str,  # what its content must hash to
-) -> Path:  # where it lies now, hash checked
-    """The file from `SEQREC_DATA`, else from the cache, else downloaded into the cache.
-
-    Raises `DataError` where the content does not fit the hash and where the address cannot be reached; the
-    cache then holds what it held before."""
-    path = _in_folder(file, sha256)
-    if path:
-        return path
-    path = cache_dir() / file
-    if path.exists() and _sha256(path) == sha256:
-        return path
-    _check_cache(file)
-    return _download(file, url, sha256)
-
-# %% ../nbs/01_data.ipynb #c80b266d
-def _in_folder(file: str, sha256: str) -> Path | None:  # None: it is not there
-    "The file in the folder that `SEQREC_DATA` names, its hash checked."
-    if not os.environ.get("SEQREC_DATA"):
-        return None
-    folder = Path(os.environ["SEQREC_DATA"]).expanduser()
-    _check_folder(folder)
-    path = folder / file
-    if not path.exists():
-        return None
-    _check_hash(path, file, sha256)
-    return path
-
-
-def _download(file: str, url: str, sha256: str) -> Path:
-    "The file, downloaded into the cache. Raises `DataError` with the cause and what can be done."
-    pooch = _pooch(file)
-    pooch.get_logger().setLevel("WARNING")
-    try:
-        return Path(
-            pooch.retrieve(
-                url,
-                known_hash=f"sha256:{sha256}",
-                fname=file,
-                path=cache_dir(),
-                downloader=pooch.HTTPDownloader(timeout=30, progressbar=True),
-            )
-        )
-    except (ValueError, OSError) as e:
-        raise _why_no_download(e, file, url) from e
-
-
-def _pooch(file: str):
-    try:
-        import pooch
-    except ImportError:
-        raise DataError(
-            f"{file} is not here and pooch is needed to download it: pip install pooch, or put the file into"
-            " a folder and name that in SEQREC_DATA"
-        ) from None
-    return pooch
-
-
-def _why_no_download(e: Exception, file: str, url: str) -> DataError:
-    remedy = f"Download it by hand from {url}, put it into a folder and name that folder in SEQREC_DATA"
-    unkept = f"{file} cannot be kept in the cache, {cache_dir()}: {e}."
-    if isinstance(e, ValueError):
-        return DataError(f"what {url} returned is not the registered {file}: {e}. Nothing was kept. {remedy}")
-    if isinstance(e, PermissionError):
-        return DataError(f"{unkept} Name another folder in SEQREC_CACHE")
-    if e.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DataError(f"{unkept} Make room, or name another folder in SEQREC_CACHE")
-    return DataError(f"{file} is not here and {url} cannot be reached ({type(e).__name__}). {remedy}")
-
-# %% ../nbs/01_data.ipynb #c59878f8
-def _check_folder(folder: Path):
-    "Raises `DataError` where `SEQREC_DATA` names no folder."
-    if not folder.is_dir():
-        raise DataError(
-            f"SEQREC_DATA names {folder}, which is not a folder; correct it, or unset it to download"
-        )
-
-
-def _check_hash(path: Path, file: str, sha256: str):
-    "Raises `DataError` for a file that is not the registered one."
-    if _sha256(path) != sha256:
-        raise DataError(
-            f"{path} differs from the registered {file} (sha256 {_sha256(path)[:12]}..., expected"
-            f" {sha256[:12]}...). Put the right file there, or read this one as your own:"
-            f" read_sequences({str(path)!r})"
-        )
-
-
-def _check_cache(file):
-    "Raises `DataError` where nothing can be written to the cache, so that the network is not blamed for it."
-    try:
-        cache_dir().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=cache_dir()):
-            pass
-    except OSError as e:
-        raise DataError(
-            f"{file} cannot be kept in the cache, {cache_dir()}: {e}. Name another folder in SEQREC_CACHE"
-        ) from e
-
-# %% ../nbs/01_data.ipynb #c035
-def load(
-    name: str = "builtin",  # a name of `registry()`
-) -> Dataset:
-    """A named dataset; `builtin` needs no download. Raises `DataError` for an unknown name, and as `fetch`
-    and `read_sequences` do.
-    """
-    known = registry()
-    _check_registered(name, known)
-    entry = known[name]
-    path = (
-        fetch(entry["file"], entry["url"], entry["sha256"])
-        if entry.get("url")
-        else data_dir() / entry["file"]
+    least, most = low > -float("inf"), high < float("inf")
+    bounds = (
+        f"from {low:g} to {high:g}"
+        if least and most
+        else f"{low:g} or more"
+        if least
+        else f"at most {high:g}"
     )
-    if not entry.get("url"):
-        _check_shipped(path, entry["sha256"])
-    return read_sequences(path, name=name, names=_names(entry, path))
-
-
-def at_hand() -> list[str]:  # names
-    "The named datasets that can be read now, without a download."
-    folders = [Path(os.environ["SEQREC_DATA"]).expanduser()] if os.environ.get("SEQREC_DATA") else []
-    return [
-        n
-        for n, e in registry().items()
-        if not e.get("url") or any((f / e["file"]).exists() for f in folders + [cache_dir()])
-    ]
-
-
-def _names(
-    entry, path
-) -> dict | None:  # item id -> name, from the table beside the sequences where there is one
-    table = path.parent / entry.get("names", "-")
-    if not table.is_file():
-        return None
-    df = pd.read_csv(table, sep="\t", quoting=3, keep_default_na=False, index_col="item_id")
-    return df[entry["names_column"]].to_dict()
-
-# %% ../nbs/01_data.ipynb #8b6ca93a
-def _check_registered(name, known: dict):
-    "Raises `DataError` for a name that is not in the registry."
-    if name not in known:
-        near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
-        raise DataError(
-            f"no dataset {name!r}"
-            + (f"; did you mean {near[0]!r}?" if near else "")
-            + f" There are {', '.join(known)}. Your own: read_sequences(path) or from_frame(df)"
-        )
-
-
-def _check_shipped(path: Path, sha256: str):
-    "Raises `DataError` for a built-in file that has been changed."
-    if _sha256(path) != sha256:
-        raise DataError(f"{path} is not as it was shipped; restore it: git checkout -- {path.name}")
-
-# %% ../nbs/01_data.ipynb #c044
-@contextlib.contextmanager
-def setting(**env):  # environment variables for the time of a `with` block; None removes one
-    "Set environment variables and put back what was there."
-    old = {k: os.environ.get(k) for k in env}
-
-    def put(d):
-        [os.environ.pop(k, None) if v is None else os.environ.__setitem__(k, str(v)) for k, v in d.items()]
-
-    put(env)
-    try:
-        yield
-    finally:
-        put(old)
-
-# %% ../nbs/01_data.ipynb #c048
-def with_attributes(
-    ds: Dataset,
-    # item id of the source -> list of labels: numbers or texts. An item that is missing has none; ids that
-    # the dataset does not hold are passed over
-    labels: dict | None = None,
-) -> Dataset:  # with `attributes`, a column for each label in sorted order
-    """The dataset with its items' attributes: `labels`, else those it has, else those registered under its
-    name.
-
-    Raises `DataError` where there are none, where `labels` is no dictionary of lists, has a missing value in
-    one or speaks of other items, where the registered ones are of other items than the dataset's, and as
-    `fetch` does."""
-    if labels is None and ds.attributes is not None:
-        return ds
-    if labels is None:
-        labels = _registered_labels(ds)
-    _check_labels(labels)
-    ids = ds.item_ids[1:].tolist()
-    found = [(i, x) for i, item in enumerate(ids, 1) for x in labels.get(item, ())]
-    _check_found(ds.name, ids, found, labels)
-    column = {x: a for a, x in enumerate(_sorted_labels(found), 1)}
-    item, attribute = torch.tensor([(i, column[x]) for i, x in found]).T
-    table = torch.zeros(ds.n_items + 1, len(column) + 1, dtype=torch.bool)
-    table[item, attribute] = True
-    return replace(ds, attributes=table.to(ds.device))
-
-# %% ../nbs/01_data.ipynb #ccc510f8
-def _registered_labels(ds: Dataset) -> dict:  # item id -> labels
-    known = registry()
-    entry = known.get(ds.name, {})
-    _check_described(ds.name, known)
-    # the built-in items: adjective and product, the two parts of a name
-    if "url" not in entry["attributes"]:
-        names = _names(entry, data_dir() / entry["file"])
-        labels = {int(i): re.sub(r" \d+$", "", name).split(" ", 1) for i, name in names.items()}
-    else:
-        labels = json.loads(fetch(**entry["attributes"]).read_text(encoding="utf-8"))
-        labels = {int(i): x for i, x in labels.items()}
-    _check_same_items(ds, labels)
-    return labels
-
-
-def _sorted_labels(found: list) -> list:
-    try:
-        return sorted({x for _, x in found})
-    except TypeError:
-        raise DataError(
-            "labels are partly numbers, partly texts, and have no order: make them all texts"
-        ) from None
-
-# %% ../nbs/01_data.ipynb #3950dbb6
-def _check_described(name: str, known: dict):
-    "Raises `DataError` for a dataset without registered attributes."
-    if "attributes" not in known.get(name, {}):
-        raise DataError(
-            f"{name} has no attributes, and none are registered under this name (they are for"
-            f" {', '.join(n for n, e in known.items() if 'attributes' in e)}). Give yours:"
-            " with_attributes(ds, {item id: [labels]}), or from_frame(df, attributes=...)"
-        )
-
-
-def _check_same_items(ds: Dataset, labels: dict):
-    "Raises `DataError` where registered attributes are of other items than the dataset's."
-    stray = [x for x in ds.item_ids[1:].tolist() if x not in labels]
-    if stray:
-        raise DataError(
-            f"the registered attributes of {ds.name} know no item {stray[0]!r}: this is other data under"
-            " the same name. Give its own: with_attributes(ds, {item id: [labels]})"
-        )
-
-
-def _check_labels(labels):
-    "Raises `DataError` for what is no dictionary of lists."
-    if not hasattr(labels, "items") or not hasattr(labels, "get"):
-        raise DataError(
-            f"labels are a {type(labels).__name__}: a dictionary, {{item id: [label, label, ...]}}"
-        )
-    bad = [(i, x) for i, x in labels.items() if not isinstance(x, (list, tuple, set))]
-    if bad:
-        raise DataError(
-            f"item {bad[0][0]!r} has {bad[0][1]!r} where a list of labels should be: {{item id: [label,"
-            " label, ...]}"
-        )
-
-
-def _check_found(name: str, ids: list, found: list, labels: dict):
-    "Raises `DataError` for a missing value among the labels found, and where none was found."
-    holes = [i for i, x in found if isinstance(x, Hashable) and pd.isna(x) is True]
-    if holes:
-        raise DataError(
-            f"item {ids[holes[0] - 1]!r} has a missing value among its labels ({len(set(holes)):,} items do):"
-            " leave it out, {item: [x for x in labels if pd.notna(x)]}"
-        )
-    if not found:
-        raise DataError(
-            f"none of the {len(ids)} items of {name} has a label; its ids look like"
-            f" {', '.join(map(repr, ids[:3]))}, those of the labels like"
-            f" {', '.join(map(repr, list(labels)[:3]))}"
-        )
+    for name, x in given.items():
+        if not is_number(x) or not low <= x <= high:
+            raise ValueError(f"{name}={x!r}: a finite number" + (f", {bounds}" if least or most else ""))
