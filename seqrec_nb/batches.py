@@ -83,6 +83,26 @@ class Rows:
             at < n[:, None], self.ds.items[(begin[:, None] + at).clamp_max(len(self.ds.items) - 1)], 0
         )
 
+# %% ../nbs/02_batches.ipynb #6239a864
+def _check_phase(phase: str):
+    "Raises `ValueError` for a phase that there is not."
+    if phase not in AHEAD:
+        raise ValueError(f"phase {phase!r}: one of {', '.join(AHEAD)}")
+
+
+def _check_lengths(n: np.ndarray, width: int):
+    "Raises `ValueError` for rows that are empty, or longer than `width`."
+    if len(n) and not 1 <= n.min() <= n.max() <= width:
+        raise ValueError(
+            f"rows of {n.min()} to {n.max()} items do not go into bins of {width}: pack takes 1 to {width}"
+        )
+
+
+def _check_own_name(f):
+    "Raises `TypeError` for what has no name by which it could be found again."
+    if not isinstance(f, (type, types.FunctionType)) or "<lambda>" in f.__qualname__:
+        raise TypeError(f"{f!r} has no name by which it could be found again: define it with def or class")
+
 # %% ../nbs/02_batches.ipynb #c006
 def user_rows(
     ds: Dataset,
@@ -92,8 +112,7 @@ def user_rows(
     """One row a user. In training every position has a target, in validation and test only the last. Raises
     `ValueError` for a phase that there is not, and a `max_len` below 1.
     """
-    if phase not in AHEAD:
-        raise ValueError(f"phase {phase!r}: one of {', '.join(AHEAD)}")
+    _check_phase(phase)
     check_whole(max_len=max_len)
     end = ds.offsets[1:] - AHEAD[phase]  # where the last target stands
     length = (end - ds.offsets[:-1]).clamp_max(max_len)
@@ -161,13 +180,7 @@ class Layout:
         total = h.new_zeros(len(self.last), h.shape[1]).index_add(0, self.row, h * real[:, None])
         return total / real.new_zeros(len(self.last)).index_add(0, self.row, real)[:, None]
 
-
-# `vmap` looks for the tensors in it
-register_pytree_node(
-    Layout, lambda lay: ([getattr(lay, f.name) for f in fields(lay)], None), lambda parts, _: Layout(*parts)
-)
-
-
+# %% ../nbs/02_batches.ipynb #05881ef6
 def rectangle(length: Tensor, width: int) -> Layout:
     "The padded layout: a row of cells for each row, padding computed too. Static shapes, as GPUs like them."
     slot = torch.arange(width, device=length.device)
@@ -176,23 +189,10 @@ def rectangle(length: Tensor, width: int) -> Layout:
         source, (slot >= width - length[:, None]).long(), source.flatten(), None, source[:, -1], width
     )
 
-
-def pack(
-    length: Tensor,  # [B] real positions of each row, 1..width; on the CPU
-    width: int,  # L, also the width of a bin
-) -> Layout:
-    """The packed layout: several rows share a bin, longest first, and only real positions come out. Raises
-    `ValueError` for a row of less than one item or more than `width`.
-    """
-    n = length.numpy()
-    if len(n) and not 1 <= n.min() <= n.max() <= width:
-        raise ValueError(
-            f"rows of {n.min()} to {n.max()} items do not go into bins of {width}: pack takes 1 to {width}"
-        )
-    order = np.argsort(-n, kind="stable")  # longest first
-    values, counts = np.unique(n, return_counts=True)
-    left = list(zip(values[::-1].tolist(), counts[::-1].tolist()))  # (length, rows of it not yet placed)
-    placed, bins = [], 0  # (length, bin, how many)
+# %% ../nbs/02_batches.ipynb #429dab36
+def _filled(left: list, width: int) -> list:  # (length, rows of it), longest first -> (length, bin, rows)
+    "Fills one bin after the other, each with the longest rows that still fit."
+    placed, bins = [], 0
     while left:
         room, rest = width, []
         for v, c in left:
@@ -202,29 +202,54 @@ def pack(
             if c > k:
                 rest.append((v, c - k))
         left, bins = rest, bins + 1
+    return placed
+
+
+def _bin_of_rows(n: np.ndarray, width: int) -> np.ndarray:  # [B] lengths -> [B] the bin of each row
+    values, counts = np.unique(n, return_counts=True)
+    placed = _filled(list(zip(values[::-1].tolist(), counts[::-1].tolist())), width)
     # stable: bins stay in order within a length
     placed = np.array(sorted(placed, key=lambda p: -p[0]) or np.zeros((0, 3)), dtype=np.int64)
     bin_of = np.empty(len(n), dtype=np.int64)
-    bin_of[order] = np.repeat(placed[:, 1], placed[:, 2])
+    bin_of[np.argsort(-n, kind="stable")] = np.repeat(placed[:, 1], placed[:, 2])  # longest first
+    return bin_of
 
-    def before(x):
-        return np.cumsum(x) - x  # sum of all earlier entries
 
+def _before(x: np.ndarray) -> np.ndarray:  # at each place the sum of all earlier entries
+    return np.cumsum(x) - x
+
+
+def _first_cells(
+    n: np.ndarray, bin_of: np.ndarray, bins: int
+) -> np.ndarray:  # [B] where in its bin a row begins
     by_bin = np.argsort(bin_of, kind="stable")
-    first = np.empty(len(n), dtype=np.int64)  # cell in its bin where a row begins
-    first[by_bin] = (
-        before(n[by_bin])
-        - before(np.bincount(bin_of, weights=n, minlength=bins).astype(np.int64))[bin_of[by_bin]]
-    )
+    filled = np.bincount(bin_of, weights=n, minlength=bins).astype(np.int64)
+    first = np.empty(len(n), dtype=np.int64)
+    first[by_bin] = _before(n[by_bin]) - _before(filled)[bin_of[by_bin]]
+    return first
+
+# %% ../nbs/02_batches.ipynb #151290fa
+def pack(
+    length: Tensor,  # [B] real positions of each row, 1..width; on the CPU
+    width: int,  # L, also the width of a bin
+) -> Layout:
+    """The packed layout: several rows share a bin, longest first, and only real positions come out. Raises
+    `ValueError` for a row of less than one item or more than `width`.
+    """
+    n = length.numpy()
+    _check_lengths(n, width)
+    bin_of = _bin_of_rows(n, width)
+    bins = int(bin_of.max(initial=-1)) + 1
     row = np.repeat(np.arange(len(n)), n)
-    j = np.arange(len(row)) - before(n)[row]  # 0.. within the row
-    kept, cell = row * width + width - n[row] + j, bin_of[row] * width + first[row] + j
+    j = np.arange(len(row)) - _before(n)[row]  # 0.. within the row
+    kept = row * width + width - n[row] + j
+    cell = bin_of[row] * width + _first_cells(n, bin_of, bins)[row] + j
     source, segment = np.zeros((2, bins * width), dtype=np.int64)
     source[cell], segment[cell] = kept, row + 1
     source, segment, kept, cell, last = map(torch.from_numpy, (source, segment, kept, cell, np.cumsum(n) - 1))
     return Layout(source.view(bins, width), segment.view(bins, width), kept, cell, last, width)
 
-
+# %% ../nbs/02_batches.ipynb #d25b988b
 _packing = ContextVar("packing", default=True)
 
 
@@ -245,6 +270,12 @@ def layout_for(length: Tensor, width: int) -> Layout:
     should not change.
     """
     return pack(length, width) if length.device.type == "cpu" and _packing.get() else rectangle(length, width)
+
+# %% ../nbs/02_batches.ipynb #a524b1f3
+# `vmap` looks for the tensors in it
+register_pytree_node(
+    Layout, lambda lay: ([getattr(lay, f.name) for f in fields(lay)], None), lambda parts, _: Layout(*parts)
+)
 
 # %% ../nbs/02_batches.ipynb #c023
 class Batch:
@@ -313,8 +344,7 @@ def name_of(f) -> str:
 
 def register(f):  # a function or a class -> the same
     "Let stored runs name it. Raises `TypeError` for what has no name of its own."
-    if not isinstance(f, (type, types.FunctionType)) or "<lambda>" in f.__qualname__:
-        raise TypeError(f"{f!r} has no name by which it could be found again: define it with def or class")
+    _check_own_name(f)
     REGISTERED[name_of(f)] = f
     return f
 

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['TIES_LIMIT', 'HEADER_LIMIT', 'UNPACKED_LIMIT', 'UNPACKED_HEADER_LIMIT', 'DATASET_LISTS', 'DATASET_TENSORS', 'Dataset',
-           'add_to', 'is_whole', 'check_whole', 'is_number', 'check_number', 'DataError', 'check_columns',
-           'check_values', 'check_ids', 'check_order', 'core', 'decided_by_lines', 'from_frame', 'says', 'DamagedFile',
-           'content_digest', 'write_tensors', 'read_tensors', 'set_aside', 'save_dataset', 'read_dataset',
-           'read_sequences', 'with_times', 'check_times', 'data_dir', 'registry', 'cache_dir', 'fetch', 'load',
-           'at_hand', 'setting', 'with_attributes']
+           'add_to', 'core', 'from_frame', 'DataError', 'read_sequences', 'with_times', 'check_times', 'data_dir',
+           'registry', 'cache_dir', 'fetch', 'load', 'at_hand', 'with_attributes', 'decided_by_lines', 'content_digest',
+           'write_tensors', 'read_tensors', 'set_aside', 'save_dataset', 'read_dataset', 'says', 'check_columns',
+           'check_values', 'check_ids', 'check_order', 'setting', 'DamagedFile', 'is_whole', 'check_whole', 'is_number',
+           'check_number']
 
 # %% ../nbs/01_data.ipynb #c002
 import contextlib
@@ -46,43 +46,14 @@ class Dataset:
     item_names: np.ndarray | None = None  # [N+1] names to show, where a table of them exists
     # [N+1,A+1] bool, which item has which attribute; row 0 and column 0 are padding. See `with_attributes`
     attributes: Tensor | None = None
-    # for how many "users" ("of" all) the order of lines decided the last two items, and what `from_frame` was
-    # told; None: for none, as far as is known
+    # for how many "users" ("of" all) the order of lines decided the last two items; None: for none known
     ties: dict | None = None
     times: Tensor | None = (
         None  # [A] when each interaction was: seconds since 1970, or what the source counts
     )
 
     def __post_init__(self):
-        if len(self.items) and not 1 <= int(self.items.min()) <= int(self.items.max()) <= self.n_items:
-            raise ValueError(
-                f"{self.name}: items must be numbers from 1 to {self.n_items}, one for each entry of item_ids"
-                f" after the first; here they go from {int(self.items.min())} to {int(self.items.max())}"
-            )
-        if (
-            int(self.offsets[0]) != 0
-            or int(self.offsets[-1]) != len(self.items)
-            or (self.offsets.diff() < 0).any()
-        ):
-            raise ValueError(
-                f"{self.name}: offsets must rise from 0 to the number of interactions, {len(self.items)}"
-            )
-        if self.items.is_floating_point() or self.items.is_complex():
-            raise ValueError(
-                f"{self.name}: items are {self.items.dtype}; make them whole numbers, items.long()"
-            )
-        for what, n in dict(
-            user_ids=self.n_users, item_names=self.n_items + 1, attributes=self.n_items + 1
-        ).items():
-            if (x := getattr(self, what)) is not None and len(x) != n:
-                raise ValueError(
-                    f"{self.name}: {what} has {len(x)} entries where there should be {n}: "
-                    + (
-                        "one for each user that offsets makes"
-                        if what == "user_ids"
-                        else "one for each entry of item_ids, padding's first"
-                    )
-                )
+        _check_arrays(self)
 
     @property
     def n_users(self) -> int:
@@ -104,8 +75,7 @@ class Dataset:
         return self.n_users
 
     def __getitem__(self, u: int) -> Tensor:  # [n] the items of user `u`, oldest first
-        if not -len(self) <= u < len(self):
-            raise IndexError(f"user {u}: {self.name} has users 0 to {len(self) - 1}")
+        _check_user(self, u)
         u %= len(self)
         return self.items[self.offsets[u] : self.offsets[u + 1]]
 
@@ -119,76 +89,15 @@ class Dataset:
         k_core: int = 3,
         **kw,  # further arguments of `from_frame`
     ) -> "Dataset":
-        """A dataset of histories that are lists. Users without a name are numbered from 0. Raises `DataError`
-        for a history that is no list, and as `from_frame` does.
-        """
-        named = histories if isinstance(histories, dict) else dict(enumerate(histories))
-        for user, items in named.items():
-            if isinstance(items, (str, bytes)) or not hasattr(items, "__iter__"):
-                kind = type(items).__name__
-                raise DataError(f"the history of {user!r} is a {kind}: a list of item ids, oldest first")
-        rows = [
-            (user, item, place)
-            for user, items in named.items()
-            for place, item in enumerate(items.tolist() if hasattr(items, "tolist") else items)
-        ]
-        return from_frame(pd.DataFrame(rows, columns=["user", "item", "time"]), k_core=k_core, **kw)
-
-    def to(self, device) -> "Dataset":
-        "The same dataset with its arrays on `device`."
-        return replace(
-            self,
-            items=self.items.to(device),
-            offsets=self.offsets.to(device),
-            attributes=None if self.attributes is None else self.attributes.to(device),
-        )
-
-    def show(self, item: int) -> str:
-        "An item in words: its name, or its id in the source where it has none."
-        return str((self.item_ids if self.item_names is None else self.item_names)[item])
-
-    def _find(self, what: str, known: np.ndarray, first: int, ids) -> Tensor:
-        if isinstance(ids, (str, bytes)):
-            raise ValueError(
-                f"{ids!r} is one text, and would be read letter by letter: give a list of ids, [{ids!r}]"
-            )
-        index = self.__dict__.setdefault(f"_{what}s", {})
-        if not index:
-            exact = {x: i for i, x in enumerate(known.tolist()) if i >= first}
-            texts = [str(x) for x in exact]
-            index |= {**(dict(zip(texts, exact.values())) if len(set(texts)) == len(texts) else {}), **exact}
-        if torch.is_tensor(ids):
-            ids = ids.tolist()
-        # True would be taken for 1
-        unknown = [x for x in ids if isinstance(x, (bool, np.bool_)) or x not in index]
-        if unknown:
-            raise KeyError(
-                f"{self.name} has no {what} {unknown[0]!r}"
-                + (f" (and {len(unknown) - 1} more of those given)" if len(unknown) > 1 else "")
-                + f"; its ids look like {', '.join(map(repr, known[first : first + 3].tolist()))}"
-            )
-        return torch.tensor([index[x] for x in ids], dtype=torch.long)
-
-    def index(self, ids) -> Tensor:  # [n] items 1..N
-        """Items of the given source ids; '7' is taken for 7 where that leaves no doubt. Raises `KeyError` for
-        an id that the dataset does not hold, and `ValueError` for a text in the place of a list.
-        """
-        return self._find("item", self.item_ids, 1, ids)
-
-    def users(self, ids) -> Tensor:  # [n] users 0..U-1
-        "Users of the given source ids, as `index` finds items."
-        return self._find("user", self.user_ids, 0, ids)
+        """A dataset of histories that are lists; users without a name are numbered from 0. Raises `DataError`
+        for a history that is no list, and as `from_frame` does."""
+        return from_frame(_table_of(histories), k_core=k_core, **kw)
 
     def __repr__(self):
-        decided = (
-            f"; the order of lines decides the last two items of {self.ties['users']:,} users"
-            if self.ties
-            else ""
-        )
-        return (
-            f"Dataset({self.name}: {self.n_users:,} users, {self.n_items:,} items, {len(self.items):,}"
-            f" interactions{decided})"
-        )
+        text = f"{self.n_users:,} users, {self.n_items:,} items, {len(self.items):,} interactions"
+        if self.ties:
+            text += f"; the order of lines decides the last two items of {self.ties['users']:,} users"
+        return f"Dataset({self.name}: {text})"
 
 # %% ../nbs/01_data.ipynb #20953199
 def add_to(cls: type):
@@ -204,52 +113,625 @@ def add_to(cls: type):
 
     return add
 
-# %% ../nbs/01_data.ipynb #checks
-def is_whole(x) -> bool:
-    "Whether `x` is a whole number; True, 3.0 and '3' are none."
-    return isinstance(x, (int, np.integer)) and not isinstance(x, bool)
-
-
-def check_whole(least: int = 1, **given):
-    "Raises `ValueError` for a setting that is no whole number, or one below `least`."
-    for name, x in given.items():
-        if not is_whole(x) or x < least:
-            raise ValueError(f"{name}={x!r}: a whole number, {least} or more")
-
-
-def is_number(x) -> bool:
-    "Whether `x` is a finite number; True, '3' and NaN are none."
-    return (
-        isinstance(x, (int, float, np.integer, np.floating))
-        and not isinstance(x, bool)
-        and bool(np.isfinite(x))
+# %% ../nbs/01_data.ipynb #5858850f
+@add_to(Dataset)
+def to(self, device) -> Dataset:
+    "The same dataset with its arrays on `device`."
+    return replace(
+        self,
+        items=self.items.to(device),
+        offsets=self.offsets.to(device),
+        attributes=None if self.attributes is None else self.attributes.to(device),
     )
 
 
-def check_number(low: float = -float("inf"), high: float = float("inf"), **given):
-    """Raises `ValueError` for a setting that is no number, is not finite, or does not lie from `low` to
-    `high`.
+@add_to(Dataset)
+def show(self, item: int) -> str:
+    "An item in words: its name, or its id in the source where it has none."
+    return str((self.item_ids if self.item_names is None else self.item_names)[item])
+
+
+@add_to(Dataset)
+def index(self, ids) -> Tensor:  # [n] items 1..N
+    """Items of the given source ids; '7' is taken for 7 where that leaves no doubt. Raises `KeyError` for
+    an id that the dataset does not hold, and `ValueError` for a text in the place of a list.
     """
-    least, most = low > -float("inf"), high < float("inf")
-    bounds = (
-        f"from {low:g} to {high:g}"
-        if least and most
-        else f"{low:g} or more"
-        if least
-        else f"at most {high:g}"
-    )
-    for name, x in given.items():
-        if not is_number(x) or not low <= x <= high:
-            raise ValueError(f"{name}={x!r}: a finite number" + (f", {bounds}" if least or most else ""))
+    return _find(self, "item", ids)
+
+
+@add_to(Dataset)
+def users(self, ids) -> Tensor:  # [n] users 0..U-1
+    "Users of the given source ids, as `index` finds items."
+    return _find(self, "user", ids)
+
+# %% ../nbs/01_data.ipynb #c6c428ec
+def core(df: pd.DataFrame, user, item, k: int) -> pd.DataFrame:
+    "The rows of users and items that have `k` rows each, among these rows."
+    while True:
+        keep = (df.groupby(user)[item].transform("size") >= k) & (
+            df.groupby(item)[user].transform("size") >= k
+        )
+        if keep.all():
+            return df
+        df = df[keep]
 
 # %% ../nbs/01_data.ipynb #c010
+def from_frame(
+    df: pd.DataFrame,  # one row per interaction
+    user: str = "user",  # column of user ids
+    item: str = "item",  # column of item ids
+    time: str = "time",  # column to sort by: numbers or datetimes
+    # least interactions of a user and of an item; 3 is the least that leave-one-out can use
+    k_core: int = 5,
+    names: dict | None = None,  # item id -> name
+    name: str = "mine",  # what to call the dataset
+    # item id -> list of labels, such as brand and categories; see `with_attributes`
+    attributes: dict | None = None,
+    # rows that agree in user, item and time: 'refuse', 'drop' all but one, 'keep'
+    duplicates: str = "refuse",
+    # column, or columns, that order a user's rows of one time: numbers or datetimes
+    tie_break: str | list | None = None,
+    # if the order of lines decides what is held out: 'refuse' where it does for many users, or 'file order'
+    ties: str = "refuse",
+) -> Dataset:
+    """A dataset from a table of interactions. The rows are sorted by time, the k-core of them is taken, and
+    items are numbered from 1 in the order in which they first appear.
+
+    Three things are written to stderr where they occur: what the core leaves out; the number of users whose
+    last two items, which are held out, depend on the order of lines (`Dataset.ties` keeps it); and the number
+    of users whose last item is one that they had before, which a ranking without the user's own items misses.
+
+    Raises `DataError`, with the place and a remedy, if the table has a wrong column, a missing value, ids of
+    several kinds, times without an order, repeated rows or an empty core, if `names` are those of other
+    items, and if the order of lines decides for more than `TIES_LIMIT` of the users."""
+    _check_choices(k_core, duplicates=duplicates, ties=ties)
+    tie_break = [] if tie_break is None else list(tie_break) if isinstance(tie_break, list) else [tie_break]
+    every = _in_order(df, [user, item, time], tie_break, duplicates)
+    df = core(every, user, item, k_core)
+    _check_core(df, len(every), k_core)
+    _tell_core(name, k_core, every, df, [user, item])
+    u, user_ids = pd.factorize(df[user])  # users in the order of their first interaction
+    order = np.argsort(u, kind="stable")  # user after user, time order kept within each
+    df, u = df.iloc[order], u[order]
+    i, item_ids = pd.factorize(df[item])
+    offsets = np.concatenate([[0], np.bincount(u).cumsum()])
+    item_ids = np.concatenate([np.array([""], dtype=object), np.asarray(item_ids, dtype=object)])
+    keys = df[[time, *tie_break]]
+    starts = np.append(True, u[1:] != u[:-1]) | (keys != keys.shift()).any(axis=1).to_numpy()
+    ds = Dataset(
+        name,
+        torch.from_numpy(i + 1),
+        torch.from_numpy(offsets),
+        item_ids,
+        user_ids=np.asarray(user_ids, dtype=object),
+        ties=_tell_ties(name, decided_by_lines(i, starts, offsets), tie_break, ties),
+        item_names=None if names is None else _named(item_ids, names),
+    )
+    _tell_repeats(ds)
+    return ds if attributes is None else with_attributes(ds, attributes)
+
+# %% ../nbs/01_data.ipynb #d22ddee8
 class DataError(ValueError):
     "The data is not what it should be. The message names the place and the remedy."
 
+# %% ../nbs/01_data.ipynb #c023
+def read_sequences(
+    path,  # text file: one user a line, `user item item ...`, oldest first, ids are whole numbers
+    name: str | None = None,  # what to call the dataset; default: the file's name
+    names: dict | None = None,  # item id -> name
+) -> Dataset:
+    """A dataset from a file of sequences. Items keep their order of ids; where these are 1..N they stay as
+    they are.
 
+    Raises `DataError`, naming file and line, for an empty file or line, an id that is not a whole number, a
+    user who appears twice, and a user with fewer than the three items that leave-one-out needs."""
+    path = Path(path)
+    _check_there(path)
+    users, rows = {}, []
+    with open(path, encoding="utf-8-sig", errors="replace") as f:
+        for n, line in enumerate(f, 1):
+            words = line.split()
+            _check_line(words, f"{path}, line {n}", users)
+            user, *items = map(int, words)
+            users[user] = n
+            rows.append(np.array(items))
+    _check_not_empty(path, rows)
+    ids, items = np.unique(np.concatenate(rows), return_inverse=True)
+    offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])])
+    item_ids = np.concatenate([[0 if ids[0] > 0 else -1], ids])
+    if names is not None:
+        names = np.array([""] + [str(names.get(int(x), x)) for x in ids], dtype=object)
+    return Dataset(
+        name or path.stem,
+        torch.from_numpy(items + 1),
+        torch.from_numpy(offsets),
+        item_ids,
+        user_ids=np.array(list(users)),
+        item_names=names,
+    )
+
+# %% ../nbs/01_data.ipynb #f495a4a1
+def with_times(ds: Dataset, path) -> Dataset:
+    """The same dataset with the times of a file that has the layout of `read_sequences`: one user a line,
+    `user time time ...`, a whole number for each item. Raises `DataError` where users, numbers or order do
+    not fit.
+    """
+    with open(path, encoding="utf-8") as f:
+        lines = [line.split() for line in f]
+    check_times(ds, lines, path)
+    return replace(ds, times=torch.tensor([int(t) for line in lines for t in line[1:]]))
+
+
+def check_times(ds, lines, path):
+    "Raises `DataError` for a file of times that does not belong to a dataset."
+    if [line[0] for line in lines] != [str(u) for u in ds.user_ids]:
+        raise DataError(f"{path}: its users are not those of {ds.name}, one a line in the same order")
+    for line, n in zip(lines, ds.lengths.tolist()):
+        if len(line) - 1 != n:
+            raise DataError(f"{path}: user {line[0]} has {len(line) - 1} times for {n} items")
+        if not all(t.isdigit() and t.isascii() for t in line[1:]):
+            raise DataError(
+                f"{path}: a time of user {line[0]} is not a whole number, such as seconds since 1970"
+            )
+        if any(int(a) > int(b) for a, b in zip(line[1:], line[2:])):
+            raise DataError(f"{path}: the times of user {line[0]} do not rise")
+
+# %% ../nbs/01_data.ipynb #c030
+def data_dir() -> Path:
+    """The folder with the registry and the built-in dataset: `data/` of a checkout, or the copy inside an
+    installed package.
+    """
+    here = Path(__file__).resolve().parent
+    return here.parent / "data" if (here.parent / "data" / "registry.json").exists() else here / "_data"
+
+
+def registry() -> dict:  # name -> what is known of the dataset
+    "What the project knows of each named dataset: file, address, sha256, size, owner and terms."
+    return json.loads((data_dir() / "registry.json").read_text(encoding="utf-8"))
+
+# %% ../nbs/01_data.ipynb #c034
+def _sha256(path) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def cache_dir() -> Path:
+    "Where downloads are kept: `SEQREC_CACHE`, or the system's cache folder."
+    if os.environ.get("SEQREC_CACHE"):
+        return Path(os.environ["SEQREC_CACHE"]).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
+    return Path(base) / "seqrec_nb"
+
+
+def fetch(
+    file: str,  # the file's name
+    url: str,  # its public address
+    sha256: str,  # what its content must hash to
+) -> Path:  # where it lies now, hash checked
+    """The file from `SEQREC_DATA`, else from the cache, else downloaded into the cache.
+
+    Raises `DataError` where the content does not fit the hash and where the address cannot be reached; the
+    cache then holds what it held before."""
+    path = _in_folder(file, sha256)
+    if path:
+        return path
+    path = cache_dir() / file
+    if path.exists() and _sha256(path) == sha256:
+        return path
+    _check_cache(file)
+    return _download(file, url, sha256)
+
+# %% ../nbs/01_data.ipynb #c80b266d
+def _in_folder(file: str, sha256: str) -> Path | None:  # None: it is not there
+    "The file in the folder that `SEQREC_DATA` names, its hash checked."
+    if not os.environ.get("SEQREC_DATA"):
+        return None
+    folder = Path(os.environ["SEQREC_DATA"]).expanduser()
+    _check_folder(folder)
+    path = folder / file
+    if not path.exists():
+        return None
+    _check_hash(path, file, sha256)
+    return path
+
+
+def _download(file: str, url: str, sha256: str) -> Path:
+    "The file, downloaded into the cache. Raises `DataError` with the cause and what can be done."
+    pooch = _pooch(file)
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        return Path(
+            pooch.retrieve(
+                url,
+                known_hash=f"sha256:{sha256}",
+                fname=file,
+                path=cache_dir(),
+                downloader=pooch.HTTPDownloader(timeout=30, progressbar=True),
+            )
+        )
+    except (ValueError, OSError) as e:
+        raise _why_no_download(e, file, url) from e
+
+
+def _pooch(file: str):
+    try:
+        import pooch
+    except ImportError:
+        raise DataError(
+            f"{file} is not here and pooch is needed to download it: pip install pooch, or put the file into"
+            " a folder and name that in SEQREC_DATA"
+        ) from None
+    return pooch
+
+
+def _why_no_download(e: Exception, file: str, url: str) -> DataError:
+    remedy = f"Download it by hand from {url}, put it into a folder and name that folder in SEQREC_DATA"
+    unkept = f"{file} cannot be kept in the cache, {cache_dir()}: {e}."
+    if isinstance(e, ValueError):
+        return DataError(f"what {url} returned is not the registered {file}: {e}. Nothing was kept. {remedy}")
+    if isinstance(e, PermissionError):
+        return DataError(f"{unkept} Name another folder in SEQREC_CACHE")
+    if e.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DataError(f"{unkept} Make room, or name another folder in SEQREC_CACHE")
+    return DataError(f"{file} is not here and {url} cannot be reached ({type(e).__name__}). {remedy}")
+
+# %% ../nbs/01_data.ipynb #c035
+def load(
+    name: str = "builtin",  # a name of `registry()`
+) -> Dataset:
+    """A named dataset; `builtin` needs no download. Raises `DataError` for an unknown name, and as `fetch`
+    and `read_sequences` do.
+    """
+    known = registry()
+    _check_registered(name, known)
+    entry = known[name]
+    path = (
+        fetch(entry["file"], entry["url"], entry["sha256"])
+        if entry.get("url")
+        else data_dir() / entry["file"]
+    )
+    if not entry.get("url"):
+        _check_shipped(path, entry["sha256"])
+    ds = read_sequences(path, name=name, names=_names(entry, path))
+    times = path.parent / entry.get("times", "-")
+    return with_times(ds, times) if times.is_file() else ds
+
+
+def at_hand() -> list[str]:  # names
+    "The named datasets that can be read now, without a download."
+    folders = [Path(os.environ["SEQREC_DATA"]).expanduser()] if os.environ.get("SEQREC_DATA") else []
+    return [
+        n
+        for n, e in registry().items()
+        if not e.get("url") or any((f / e["file"]).exists() for f in folders + [cache_dir()])
+    ]
+
+
+def _names(
+    entry, path
+) -> dict | None:  # item id -> name, from the table beside the sequences where there is one
+    table = path.parent / entry.get("names", "-")
+    if not table.is_file():
+        return None
+    df = pd.read_csv(table, sep="\t", quoting=3, keep_default_na=False, index_col="item_id")
+    return df[entry["names_column"]].to_dict()
+
+# %% ../nbs/01_data.ipynb #c048
+def with_attributes(
+    ds: Dataset,
+    # item id of the source -> list of labels: numbers or texts. An item that is missing has none; ids that
+    # the dataset does not hold are passed over
+    labels: dict | None = None,
+) -> Dataset:  # with `attributes`, a column for each label in sorted order
+    """The dataset with its items' attributes: `labels`, else those it has, else those registered under its
+    name.
+
+    Raises `DataError` where there are none, where `labels` is no dictionary of lists, has a missing value in
+    one or speaks of other items, where the registered ones are of other items than the dataset's, and as
+    `fetch` does."""
+    if labels is None and ds.attributes is not None:
+        return ds
+    if labels is None:
+        labels = _registered_labels(ds)
+    _check_labels(labels)
+    ids = ds.item_ids[1:].tolist()
+    found = [(i, x) for i, item in enumerate(ids, 1) for x in labels.get(item, ())]
+    _check_found(ds.name, ids, found, labels)
+    column = {x: a for a, x in enumerate(_sorted_labels(found), 1)}
+    item, attribute = torch.tensor([(i, column[x]) for i, x in found]).T
+    table = torch.zeros(ds.n_items + 1, len(column) + 1, dtype=torch.bool)
+    table[item, attribute] = True
+    return replace(ds, attributes=table.to(ds.device))
+
+# %% ../nbs/01_data.ipynb #ccc510f8
+def _registered_labels(ds: Dataset) -> dict:  # item id -> labels
+    known = registry()
+    entry = known.get(ds.name, {})
+    _check_described(ds.name, known)
+    # the built-in items: adjective and product, the two parts of a name
+    if "url" not in entry["attributes"]:
+        names = _names(entry, data_dir() / entry["file"])
+        labels = {int(i): re.sub(r" \d+$", "", name).split(" ", 1) for i, name in names.items()}
+    else:
+        labels = json.loads(fetch(**entry["attributes"]).read_text(encoding="utf-8"))
+        labels = {int(i): x for i, x in labels.items()}
+    _check_same_items(ds, labels)
+    return labels
+
+
+def _sorted_labels(found: list) -> list:
+    try:
+        return sorted({x for _, x in found})
+    except TypeError:
+        raise DataError(
+            "labels are partly numbers, partly texts, and have no order: make them all texts"
+        ) from None
+
+# %% ../nbs/01_data.ipynb #92729397
 TIES_LIMIT = 0.05  # share of users whose held-out items the order of lines may decide before it must be said
 
 
+def decided_by_lines(
+    item: np.ndarray,  # [A] items of all users, each user's in order
+    starts: np.ndarray,  # [A] bool, True where a row has another user or another time than the row before it
+    offsets: np.ndarray,  # [U+1] user u has the rows offsets[u] to offsets[u+1], three or more
+) -> np.ndarray:  # [U] bool
+    "Which users would have other last two items if rows of one time came in another order."
+    first, group = np.flatnonzero(starts), starts.cumsum() - 1
+    # within a group of one time
+    differ = np.minimum.reduceat(item, first) != np.maximum.reduceat(item, first)
+    alone = np.diff(first, append=len(item)) == 1
+    last, before = group[offsets[1:] - 1], group[offsets[1:] - 2]
+    return differ[last] | (alone[last] & differ[before])
+
+# %% ../nbs/01_data.ipynb #files-write
+def content_digest(
+    tensors: dict[str, Tensor],  # on the CPU
+    text: str,
+) -> str:  # sha256, 64 hexadecimal digits
+    "A digest of tensors (their names, types, shapes and numbers) and of a text."
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        x = tensors[name]
+        head = json.dumps([name, str(x.dtype), list(x.shape)])
+        digest.update(f"{len(head)} {head}".encode())
+        digest.update(x.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+    digest.update(text.encode())
+    return digest.hexdigest()
+
+
+def write_tensors(
+    path,
+    tensors: dict[str, Tensor],  # on the CPU, contiguous, none a view of another
+    kind: str,  # under which name the text stands, such as "dataset"
+    text: str,
+):
+    "Write tensors, a text and the digest of both to `path`, whole or not at all."
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file(tensors, part, metadata={kind: text, "sha256": content_digest(tensors, text)})
+        with open(part, "rb+") as f:
+            os.fsync(f.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+# %% ../nbs/01_data.ipynb #files-read
+def read_tensors(
+    path,
+    kind: str,  # as it was written
+) -> tuple[dict[str, Tensor], str]:  # tensors, mapped into memory where the file is not packed; the text
+    """What `write_tensors` wrote, its digest checked. Files that were written before there were digests are
+    read without.
+
+    Raises `FileNotFoundError`, and `DamagedFile` for a file that is something else or whose content has
+    changed."""
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        about, tensors = _about_and_tensors(path)
+        _check_kind(about, kind)
+        changed = "sha256" in about and about["sha256"] != content_digest(tensors, about[kind])
+    except Exception as e:
+        raise _damaged(path, f"not a file of this library, or it is damaged ({type(e).__name__}: {e})") from e
+    if changed:
+        raise _damaged(path, "damaged: its content is not what was written")
+    return tensors, about[kind]
+
+
+def set_aside(path) -> Path:  # where it is now
+    "Give a damaged file another name, so that it is neither read again nor lost."
+    path = Path(path)
+    to, n = path.with_name(f"{path.name}.damaged"), 1
+    while to.exists():
+        n += 1
+        to = path.with_name(f"{path.name}.damaged{n}")
+    return path.replace(to)
+
+# %% ../nbs/01_data.ipynb #c019
+def save_dataset(ds: Dataset, path):
+    """Write a dataset to one file, with a digest of its content that reading checks. Raises `DataError` for
+    ids that are neither numbers nor texts.
+    """
+    lists = {k: getattr(ds, k) for k in DATASET_LISTS}
+    about = {
+        "name": ds.name,
+        **{k: None if x is None else [_plain(v) for v in x.tolist()] for k, x in lists.items()},
+    }
+    _check_plain_ids(about["item_ids"] + about["user_ids"])
+    if ds.ties is not None:
+        about["ties"] = ds.ties
+    tensors = {k: x.cpu().contiguous() for k in DATASET_TENSORS if (x := getattr(ds, k)) is not None}
+    write_tensors(path, tensors, "dataset", _as_text(about))
+
+
+def read_dataset(path) -> Dataset:
+    """What `save_dataset` wrote; the interactions stay in the file and are mapped into memory, so that more
+    of them than fit can be read. Raises `DataError` for any other file, and for one whose content has
+    changed.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: there is no such file")
+    try:
+        tensors, text = read_tensors(path, "dataset")
+        about = json.loads(text)
+        _check_dataset(about, tensors)
+        lists = {k: None if about.get(k) is None else np.array(about[k], dtype=object) for k in DATASET_LISTS}
+        return Dataset(about["name"], **tensors, **lists, ties=about.get("ties"))
+    except (ValueError, RecursionError) as e:
+        raise _no_dataset(path, e) from e
+
+# %% ../nbs/01_data.ipynb #c015
+def says(f, *args, **kw) -> str:  # the message of the error that the call raises
+    "Call `f`, which must fail, and return what its error says. For showing and testing failures."
+    try:
+        f(*args, **kw)
+    except Exception as e:
+        return f"{type(e).__name__}: {e}"
+    raise AssertionError(f"{f} raised nothing")
+
+# %% ../nbs/01_data.ipynb #892e989c
+def _numbers_by_id(ids: np.ndarray, first: int) -> dict:  # id, and its text -> number, from `first` on
+    "Where two ids have one text, as 1 and '1' have, the ids alone are keys."
+    exact = {x: i for i, x in enumerate(ids.tolist()) if i >= first}
+    texts = [str(x) for x in exact]
+    unique = len(set(texts)) == len(texts)
+    return {**(dict(zip(texts, exact.values())) if unique else {}), **exact}
+
+
+def _find(ds, what: str, ids) -> Tensor:  # [n] the numbers of items ("item") or users ("user")
+    known, first = (ds.item_ids, 1) if what == "item" else (ds.user_ids, 0)
+    if f"_{what}s" not in ds.__dict__:
+        ds.__dict__[f"_{what}s"] = _numbers_by_id(known, first)
+    index = ds.__dict__[f"_{what}s"]
+    if torch.is_tensor(ids):
+        ids = ids.tolist()
+    _check_known(ds.name, what, ids, index, known[first : first + 3])
+    return torch.tensor([index[x] for x in ids], dtype=torch.long)
+
+
+def _table_of(histories) -> pd.DataFrame:  # user, item, time: the place in the list
+    named = histories if isinstance(histories, dict) else dict(enumerate(histories))
+    _check_histories(named)
+    rows = [
+        (user, item, place)
+        for user, items in named.items()
+        for place, item in enumerate(items.tolist() if hasattr(items, "tolist") else items)
+    ]
+    return pd.DataFrame(rows, columns=["user", "item", "time"])
+
+# %% ../nbs/01_data.ipynb #c7db1d05
+def _check_arrays(ds: Dataset):
+    "Raises `ValueError` for arrays that are not a dataset's: numbers out of range, borders, types, lengths."
+    items, offsets = ds.items, ds.offsets
+    if len(items) and not 1 <= int(items.min()) <= int(items.max()) <= ds.n_items:
+        raise ValueError(
+            f"{ds.name}: items must be numbers from 1 to {ds.n_items}, one for each entry of item_ids"
+            f" after the first; here they go from {int(items.min())} to {int(items.max())}"
+        )
+    if int(offsets[0]) != 0 or int(offsets[-1]) != len(items) or (offsets.diff() < 0).any():
+        raise ValueError(f"{ds.name}: offsets must rise from 0 to the number of interactions, {len(items)}")
+    if items.is_floating_point() or items.is_complex():
+        raise ValueError(f"{ds.name}: items are {items.dtype}; make them whole numbers, items.long()")
+    per_item = "one for each entry of item_ids, padding's first"
+    for what, n, reason in (
+        ("user_ids", ds.n_users, "one for each user that offsets makes"),
+        ("item_names", ds.n_items + 1, per_item),
+        ("attributes", ds.n_items + 1, per_item),
+    ):
+        x = getattr(ds, what)
+        if x is not None and len(x) != n:
+            raise ValueError(f"{ds.name}: {what} has {len(x)} entries where there should be {n}: {reason}")
+
+
+def _check_user(ds: Dataset, u: int):
+    "Raises `IndexError` for the number of a user that there is not."
+    if not -len(ds) <= u < len(ds):
+        raise IndexError(f"user {u}: {ds.name} has users 0 to {len(ds) - 1}")
+
+
+def _check_known(name: str, what: str, ids, index: dict, examples: np.ndarray):
+    "Raises `ValueError` for a text in the place of a list, `KeyError` for ids that are not in `index`."
+    if isinstance(ids, (str, bytes)):
+        raise ValueError(
+            f"{ids!r} is one text, and would be read letter by letter: give a list of ids, [{ids!r}]"
+        )
+    # True would be taken for 1
+    unknown = [x for x in ids if isinstance(x, (bool, np.bool_)) or x not in index]
+    if unknown:
+        more = f" (and {len(unknown) - 1} more of those given)" if len(unknown) > 1 else ""
+        raise KeyError(
+            f"{name} has no {what} {unknown[0]!r}{more}; its ids look like"
+            f" {', '.join(map(repr, examples.tolist()))}"
+        )
+
+
+def _check_histories(named: dict):
+    "Raises `DataError` for a history that is no list."
+    for user, items in named.items():
+        if isinstance(items, (str, bytes)) or not hasattr(items, "__iter__"):
+            kind = type(items).__name__
+            raise DataError(f"the history of {user!r} is a {kind}: a list of item ids, oldest first")
+
+# %% ../nbs/01_data.ipynb #ddc0b907
+def _in_order(df, columns: list, tie_break: list, duplicates: str) -> pd.DataFrame:
+    "The table, checked, its rows in the order of time; rows still tied keep the order of their lines."
+    check_columns(df, columns, tie_break)
+    df, label = df[list(dict.fromkeys([*columns, *tie_break]))].reset_index(drop=True), df.index
+    check_values(df, label, *columns, tie_break)
+    if duplicates == "refuse":
+        _check_repeats(df.duplicated(columns), label)
+    df = df.sort_values([columns[2], *tie_break], kind="stable")
+    return df.drop_duplicates(columns) if duplicates == "drop" else df
+
+
+def _named(item_ids: np.ndarray, names: dict) -> np.ndarray:  # [N+1] names; an item without one has its id
+    _check_names(names, item_ids)
+    found = [names.get(x, x) for x in item_ids[1:]]
+    return np.array([""] + [str(x if pd.isna(n) else n) for x, n in zip(item_ids[1:], found)], dtype=object)
+
+
+def _tell_core(name: str, k_core: int, before: pd.DataFrame, df: pd.DataFrame, ids: list):
+    "Says on stderr what the core left out."
+    if len(df) < len(before):
+        (had_users, had_items), (users, items) = before[ids].nunique(), df[ids].nunique()
+        print(
+            f"{name}: the {k_core}-core leaves {users:,} of {had_users:,} users, {items:,} of"
+            f" {had_items:,} items, {len(df):,} of {len(before):,} interactions",
+            file=sys.stderr,
+        )
+
+
+def _tell_ties(name: str, decided: np.ndarray, tie_break: list, ties: str) -> dict | None:
+    "What a dataset keeps of its ties, said on stderr too. Raises `DataError` where they decide too much."
+    if not decided.any():
+        return None
+    told = (
+        f"the order of lines decides for {decided.sum():,} of {len(decided):,} users ({decided.mean():.1%})"
+        " which items are their last two, those that validation and test ask for, since rows of one user"
+        " have one time"
+    )
+    remedy = "name a column that orders such rows, tie_break=..."
+    _check_ties(decided, ties, told, remedy)
+    print(f"{name}: {told}; {remedy}", file=sys.stderr)
+    return {"users": int(decided.sum()), "of": len(decided), "tie_break": tie_break, "ties": ties}
+
+
+def _tell_repeats(ds: Dataset):
+    "Says on stderr how many users end with an item that they had before."
+    user = torch.arange(len(ds)).repeat_interleave(ds.lengths)
+    again = pd.DataFrame({"user": user.numpy(), "item": ds.items.numpy()}).duplicated().to_numpy()
+    last = again[ds.offsets[1:].numpy() - 1]
+    if last.any():
+        print(
+            f"{ds.name}: {last.sum():,} of {len(ds):,} users ({last.mean():.1%}) end with an item that they"
+            " had before. Items a user had are set aside in a ranking, so these count as missed; run(...,"
+            " seen_score=None) and recommend(..., repeat=True) let them compete",
+            file=sys.stderr,
+        )
+
+# %% ../nbs/01_data.ipynb #37bbb61b
 def check_columns(df, columns: list, tie_break: list):
     """Raises `DataError` for what is no table, and for columns that are missing, that are no names, or that
     are there twice.
@@ -272,16 +754,21 @@ def check_columns(df, columns: list, tie_break: list):
             f"the table has no column {missing[0]!r}; it has {', '.join(map(repr, df.columns))}. Name yours:"
             " from_frame(df, user=..., item=..., time=..., tie_break=...)"
         )
+    _check_named_once(df, columns, every)
+    if df.empty:
+        raise DataError("the table is empty: one row per interaction is needed")
+
+
+def _check_named_once(df: pd.DataFrame, columns: list, every: list):
+    "Raises `DataError` for a name that stands for several columns, or for two of user, item and time."
     twice = [c for c in every if (df.columns == c).sum() > 1 or columns.count(c) > 1]
     if twice:
         raise DataError(
             f"{twice[0]!r} names more than one of user, item and time, or more than one column of the table:"
             " give each a name of its own, df.loc[:, ~df.columns.duplicated()] keeps the first"
         )
-    if df.empty:
-        raise DataError("the table is empty: one row per interaction is needed")
 
-
+# %% ../nbs/01_data.ipynb #2cfb939d
 def check_values(df: pd.DataFrame, label, user, item, time, tie_break: list):
     """Raises `DataError` for missing values, ids of several kinds or with decimals, and times or tie-breaks
     that cannot be ordered.
@@ -348,165 +835,216 @@ def check_order(df: pd.DataFrame, c):
         f"column {c!r} holds {t}, whose order is not that of time: numbers, datetimes, durations or periods"
     )
 
-
-def core(df: pd.DataFrame, user, item, k: int) -> pd.DataFrame:
-    "The rows of users and items that have `k` rows each, among these rows."
-    while True:
-        keep = (df.groupby(user)[item].transform("size") >= k) & (
-            df.groupby(item)[user].transform("size") >= k
-        )
-        if keep.all():
-            return df
-        df = df[keep]
-
-
-def decided_by_lines(
-    item: np.ndarray,  # [A] items of all users, each user's in order
-    starts: np.ndarray,  # [A] bool, True where a row has another user or another time than the row before it
-    offsets: np.ndarray,  # [U+1] user u has the rows offsets[u] to offsets[u+1], three or more
-) -> np.ndarray:  # [U] bool
-    "Which users would have other last two items if rows of one time came in another order."
-    first, group = np.flatnonzero(starts), starts.cumsum() - 1
-    # within a group of one time
-    differ = np.minimum.reduceat(item, first) != np.maximum.reduceat(item, first)
-    alone = np.diff(first, append=len(item)) == 1
-    last, before = group[offsets[1:] - 1], group[offsets[1:] - 2]
-    return differ[last] | (alone[last] & differ[before])
-
-
-def from_frame(
-    df: pd.DataFrame,  # one row per interaction
-    user: str = "user",  # column of user ids
-    item: str = "item",  # column of item ids
-    time: str = "time",  # column to sort by: numbers or datetimes
-    # least interactions of a user and of an item; 3 is the least that leave-one-out can use
-    k_core: int = 5,
-    names: dict | None = None,  # item id -> name
-    name: str = "mine",  # what to call the dataset
-    # item id -> list of labels, such as brand and categories; see `with_attributes`
-    attributes: dict | None = None,
-    # rows that agree in user, item and time: 'refuse', 'drop' all but one, 'keep'
-    duplicates: str = "refuse",
-    # column, or columns, that order a user's rows of one time: numbers or datetimes
-    tie_break: str | list | None = None,
-    # what else of one time decides who is tested on what: 'refuse' where that are many users, 'file order'
-    ties: str = "refuse",
-) -> Dataset:
-    """A dataset from any table of interactions: k-core, stable sort by time, ids from 1 by first appearance.
-
-    Told on stderr: what the core leaves out; for how many users the order of lines decides the last two
-    items, which are held out (`ties` of the dataset holds it, too); how many users end with an item that they
-    had before: a ranking that sets aside what a user had cannot find it.
-
-    Raises `DataError` for what is no table, a column that is missing or there twice, an empty table, a
-    missing value, ids of several kinds or with decimals, times that cannot be ordered, duplicates, names of
-    other items, where no core is left, and where the order of lines decides for more than `TIES_LIMIT` of the
-    users."""
-    for what, value, known in (
-        ("duplicates", duplicates, ("refuse", "drop", "keep")),
-        ("ties", ties, ("refuse", "file order")),
-    ):
-        if not isinstance(value, str) or value not in known:
-            raise DataError(f"{what}={value!r}: one of {', '.join(map(repr, known))}")
+# %% ../nbs/01_data.ipynb #4eacebd0
+def _check_choices(k_core, **given):
+    "Raises `DataError` for a `k_core` that is none, and for duplicates and ties that are no choice."
+    known = {"duplicates": ("refuse", "drop", "keep"), "ties": ("refuse", "file order")}
+    for what, value in given.items():
+        if not isinstance(value, str) or value not in known[what]:
+            raise DataError(f"{what}={value!r}: one of {', '.join(map(repr, known[what]))}")
     if not is_whole(k_core):
         raise DataError(f"k_core={k_core!r}: a whole number, 3 or more")
     if k_core < 3:
         raise DataError(
             f"k_core={k_core}: leave-one-out needs three items a user, so k_core must be 3 or more"
         )
-    tie_break = [] if tie_break is None else list(tie_break) if isinstance(tie_break, list) else [tie_break]
-    check_columns(df, [user, item, time], tie_break)
-    df, label = df[list(dict.fromkeys([user, item, time, *tie_break]))].reset_index(drop=True), df.index
-    check_values(df, label, user, item, time, tie_break)
-    twice = df.duplicated([user, item, time])
-    if duplicates == "refuse" and twice.any():
+
+
+def _check_repeats(twice: pd.Series, label):
+    "Raises `DataError` where a row repeats an earlier one; `label` are the table's own row labels."
+    if twice.any():
         raise DataError(
             f"row {label[twice.argmax()]} repeats an earlier one: same user, item and time"
             f" ({int(twice.sum()):,} rows do). Drop them with duplicates='drop'; if somebody really takes"
             " several at once, duplicates='keep'"
         )
-    df = df.sort_values([time, *tie_break], kind="stable")
-    if duplicates == "drop":
-        df = df.drop_duplicates([user, item, time])
-    before, had = len(df), df[[user, item]].nunique()
-    df = core(df, user, item, k_core)
+
+
+def _check_core(df: pd.DataFrame, before: int, k_core: int):
+    "Raises `DataError` where the core has left nothing."
     if df.empty:
         raise DataError(
             f"the {k_core}-core of these {before:,} interactions is empty: no set of users and items has"
             f" {k_core} each. Try a smaller k_core (3 at least)"
         )
-    if len(df) < before:
-        left = df[[user, item]].nunique()
-        print(
-            f"{name}: the {k_core}-core leaves {left[user]:,} of {had[user]:,} users, {left[item]:,} of"
-            f" {had[item]:,} items, {len(df):,} of {before:,} interactions",
-            file=sys.stderr,
+
+
+def _check_ties(decided: np.ndarray, ties: str, told: str, remedy: str):
+    "Raises `DataError` where the order of lines decides for more than `TIES_LIMIT` of the users."
+    if decided.mean() > TIES_LIMIT and ties == "refuse":
+        raise DataError(
+            f"{told}: {remedy}, or say that the lines stand in the right order, ties='file order'"
         )
-    u, user_ids = pd.factorize(df[user])  # users in the order of their first interaction
-    order = np.argsort(u, kind="stable")  # user after user, time order kept within each
-    df, u = df.iloc[order], u[order]
-    i, item_ids = pd.factorize(df[item])
-    offsets = np.concatenate([[0], np.bincount(u).cumsum()])
-    keys = df[[time, *tie_break]]
-    starts = np.append(True, u[1:] != u[:-1]) | (keys != keys.shift()).any(axis=1).to_numpy()
-    decided = decided_by_lines(i, starts, offsets)
-    tied = None
-    if decided.any():
-        tied = {"users": int(decided.sum()), "of": len(decided), "tie_break": tie_break, "ties": ties}
-        told = (
-            f"the order of lines decides for {tied['users']:,} of {tied['of']:,} users ({decided.mean():.1%})"
-            " which items are their last two, those that validation and test ask for, since rows of one user"
-            " have one time"
-        )
-        remedy = "name a column that orders such rows, tie_break=..."
-        if decided.mean() > TIES_LIMIT and ties == "refuse":
-            raise DataError(
-                f"{told}: {remedy}, or say that the lines stand in the right order, ties='file order'"
-            )
-        print(f"{name}: {told}; {remedy}", file=sys.stderr)
-    item_ids = np.concatenate([np.array([""], dtype=object), np.asarray(item_ids, dtype=object)])
-    if names is not None and not any(x in names for x in item_ids[1:]):
+
+
+def _check_names(names: dict, item_ids: np.ndarray):
+    "Raises `DataError` where the names are those of other items."
+    if not any(x in names for x in item_ids[1:]):
         raise DataError(
             f"none of the {len(item_ids) - 1:,} items has a name; their ids look like"
             f" {', '.join(map(repr, item_ids[1:4].tolist()))}, those of the names like"
             f" {', '.join(map(repr, list(names)[:3]))}"
         )
-    item_names = (
-        None
-        if names is None
-        else np.array(
-            [""] + [str(x if pd.isna(n := names.get(x, x)) else n) for x in item_ids[1:]], dtype=object
-        )
-    )
-    ds = Dataset(
-        name,
-        torch.from_numpy(i + 1),
-        torch.from_numpy(offsets),
-        item_ids,
-        np.asarray(user_ids, dtype=object),
-        item_names,
-        ties=tied,
-    )
-    last = pd.DataFrame({"user": u, "item": i}).duplicated().to_numpy()[offsets[1:] - 1]
-    if last.any():
-        print(
-            f"{name}: {last.sum():,} of {len(ds):,} users ({last.mean():.1%}) end with an item that they had"
-            " before. Items a user had are set aside in a ranking, so these count as missed; run(...,"
-            " seen_score=None) and recommend(..., repeat=True) let them compete",
-            file=sys.stderr,
-        )
-    return ds if attributes is None else with_attributes(ds, attributes)
 
-# %% ../nbs/01_data.ipynb #c015
-def says(f, *args, **kw) -> str:  # the message of the error that the call raises
-    "Call `f`, which must fail, and return what its error says. For showing and testing failures."
+# %% ../nbs/01_data.ipynb #fa904fdd
+def _check_there(path: Path):
+    "Raises `DataError` where there is no file."
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file")
+
+
+def _check_not_empty(path: Path, rows: list):
+    "Raises `DataError` for a file without a line."
+    if not rows:
+        raise DataError(f"{path}: the file is empty")
+
+
+def _check_line(words: list[str], where: str, users: dict):  # users: id -> the line where it stands
+    "Raises `DataError` for a line that is no user and her items, or whose user stands in an earlier one."
+    if not words:
+        raise DataError(f"{where}: the line is empty; one user a line, `user item item ...`")
+    _check_ids_of_line(words, where)
+    if len(words) < 4:
+        raise DataError(
+            f"{where}: user {words[0]} has {len(words) - 1} items, leave-one-out needs three or more;"
+            " remove the line"
+        )
+    user = int(words[0])
+    if user in users:
+        raise DataError(
+            f"{where}: user {user} stands in line {users[user]} already; join the two lines or rename"
+            " one user"
+        )
+
+
+def _check_ids_of_line(words: list[str], where: str):
+    "Raises `DataError` for a word that is not a whole number, and for one of more than 18 digits."
+    joined = "".join(words)
+    if not joined.isdigit() or not joined.isascii():
+        word = next(w for w in words if not (w.isascii() and w.isdigit()))
+        raise DataError(
+            f"{where}: {word[:40]!r} is not a whole number; ids here are 0, 1, 2, ... For other ids"
+            " read the file with pandas and use from_frame"
+        )
+    if max(map(len, words)) > 18:
+        raise DataError(
+            f"{where}: {max(words, key=len)[:40]} is too large for an id; 18 digits at most. For"
+            " other ids read the file with pandas and use from_frame"
+        )
+
+# %% ../nbs/01_data.ipynb #c044
+@contextlib.contextmanager
+def setting(**env):  # environment variables for the time of a `with` block; None removes one
+    "Set environment variables and put back what was there."
+    old = {k: os.environ.get(k) for k in env}
+
+    def put(d):
+        [os.environ.pop(k, None) if v is None else os.environ.__setitem__(k, str(v)) for k, v in d.items()]
+
+    put(env)
     try:
-        f(*args, **kw)
-    except Exception as e:
-        return f"{type(e).__name__}: {e}"
-    raise AssertionError(f"{f} raised nothing")
+        yield
+    finally:
+        put(old)
 
-# %% ../nbs/01_data.ipynb #files-write
+# %% ../nbs/01_data.ipynb #c59878f8
+def _check_folder(folder: Path):
+    "Raises `DataError` where `SEQREC_DATA` names no folder."
+    if not folder.is_dir():
+        raise DataError(
+            f"SEQREC_DATA names {folder}, which is not a folder; correct it, or unset it to download"
+        )
+
+
+def _check_hash(path: Path, file: str, sha256: str):
+    "Raises `DataError` for a file that is not the registered one."
+    if _sha256(path) != sha256:
+        raise DataError(
+            f"{path} differs from the registered {file} (sha256 {_sha256(path)[:12]}..., expected"
+            f" {sha256[:12]}...). Put the right file there, or read this one as your own:"
+            f" read_sequences({str(path)!r})"
+        )
+
+
+def _check_cache(file):
+    "Raises `DataError` where nothing can be written to the cache, so that the network is not blamed for it."
+    try:
+        cache_dir().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=cache_dir()):
+            pass
+    except OSError as e:
+        raise DataError(
+            f"{file} cannot be kept in the cache, {cache_dir()}: {e}. Name another folder in SEQREC_CACHE"
+        ) from e
+
+# %% ../nbs/01_data.ipynb #8b6ca93a
+def _check_registered(name, known: dict):
+    "Raises `DataError` for a name that is not in the registry."
+    if name not in known:
+        near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
+        raise DataError(
+            f"no dataset {name!r}"
+            + (f"; did you mean {near[0]!r}?" if near else "")
+            + f" There are {', '.join(known)}. Your own: read_sequences(path) or from_frame(df)"
+        )
+
+
+def _check_shipped(path: Path, sha256: str):
+    "Raises `DataError` for a built-in file that has been changed."
+    if _sha256(path) != sha256:
+        raise DataError(f"{path} is not as it was shipped; restore it: git checkout -- {path.name}")
+
+# %% ../nbs/01_data.ipynb #3950dbb6
+def _check_described(name: str, known: dict):
+    "Raises `DataError` for a dataset without registered attributes."
+    if "attributes" not in known.get(name, {}):
+        raise DataError(
+            f"{name} has no attributes, and none are registered under this name (they are for"
+            f" {', '.join(n for n, e in known.items() if 'attributes' in e)}). Give yours:"
+            " with_attributes(ds, {item id: [labels]}), or from_frame(df, attributes=...)"
+        )
+
+
+def _check_same_items(ds: Dataset, labels: dict):
+    "Raises `DataError` where registered attributes are of other items than the dataset's."
+    stray = [x for x in ds.item_ids[1:].tolist() if x not in labels]
+    if stray:
+        raise DataError(
+            f"the registered attributes of {ds.name} know no item {stray[0]!r}: this is other data under"
+            " the same name. Give its own: with_attributes(ds, {item id: [labels]})"
+        )
+
+
+def _check_labels(labels):
+    "Raises `DataError` for what is no dictionary of lists."
+    if not hasattr(labels, "items") or not hasattr(labels, "get"):
+        raise DataError(
+            f"labels are a {type(labels).__name__}: a dictionary, {{item id: [label, label, ...]}}"
+        )
+    bad = [(i, x) for i, x in labels.items() if not isinstance(x, (list, tuple, set))]
+    if bad:
+        raise DataError(
+            f"item {bad[0][0]!r} has {bad[0][1]!r} where a list of labels should be: {{item id: [label,"
+            " label, ...]}"
+        )
+
+
+def _check_found(name: str, ids: list, found: list, labels: dict):
+    "Raises `DataError` for a missing value among the labels found, and where none was found."
+    holes = [i for i, x in found if isinstance(x, Hashable) and pd.isna(x) is True]
+    if holes:
+        raise DataError(
+            f"item {ids[holes[0] - 1]!r} has a missing value among its labels ({len(set(holes)):,} items do):"
+            " leave it out, {item: [x for x in labels if pd.notna(x)]}"
+        )
+    if not found:
+        raise DataError(
+            f"none of the {len(ids)} items of {name} has a label; its ids look like"
+            f" {', '.join(map(repr, ids[:3]))}, those of the labels like"
+            f" {', '.join(map(repr, list(labels)[:3]))}"
+        )
+
+# %% ../nbs/01_data.ipynb #a4d4fd5f
 HEADER_LIMIT = (
     100_000_000  # bytes of a header, which holds the names and the text; safetensors sets the same limit
 )
@@ -519,46 +1057,10 @@ UNPACKED_HEADER_LIMIT = 4 * 2**20  # bytes of its header
 class DamagedFile(ValueError):
     "A file that is not what was written. The message names it and the remedy."
 
-
-def content_digest(
-    tensors: dict[str, Tensor],  # on the CPU
-    text: str,
-) -> str:  # sha256, 64 hexadecimal digits
-    "A digest of tensors (their names, types, shapes and numbers) and of a text."
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        x = tensors[name]
-        head = json.dumps([name, str(x.dtype), list(x.shape)])
-        digest.update(f"{len(head)} {head}".encode())
-        digest.update(x.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
-    digest.update(text.encode())
-    return digest.hexdigest()
-
-
-def write_tensors(
-    path,
-    tensors: dict[str, Tensor],  # on the CPU, contiguous, none a view of another
-    kind: str,  # under which name the text stands, such as "dataset"
-    text: str,
-):
-    "Write tensors, a text and the digest of both to `path`, whole or not at all."
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file(tensors, part, metadata={kind: text, "sha256": content_digest(tensors, text)})
-        with open(part, "rb+") as f:
-            os.fsync(f.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-# %% ../nbs/01_data.ipynb #files-read
+# %% ../nbs/01_data.ipynb #caf3248a
 def _unpacked(path) -> bytes:  # of a gzip file
-    """The content of a packed file. Raises `ValueError` where it is longer than its header says, or than the
-    limits.
-    """
-    unpack, out, wanted = zlib.decompressobj(31), bytearray(), 8
+    "The content of a packed file. Raises `ValueError` where it is longer than the limits, or cut off."
+    unpack, out = zlib.decompressobj(31), bytearray()
     with open(path, "rb") as f:
         while not unpack.eof:
             packed = unpack.unconsumed_tail or f.read(2**16)
@@ -566,16 +1068,19 @@ def _unpacked(path) -> bytes:  # of a gzip file
             if not packed and not more:
                 raise ValueError("it ends too early")
             out += more
-            if len(out) >= wanted == 8:  # the header's length is known
-                header = int.from_bytes(out[:8], "little")
-                if header > UNPACKED_HEADER_LIMIT:
-                    raise ValueError(f"its header would have {header:,} bytes")
-                wanted = 8 + header
-            if len(out) > UNPACKED_LIMIT:
-                raise ValueError(f"unpacked it has more than {UNPACKED_LIMIT:,} bytes")
+            _check_unpacked(out)
         if unpack.unused_data or f.read(1):
             raise ValueError("something follows its end")
     return bytes(out)
+
+
+def _check_unpacked(out: bytearray):
+    "Raises `ValueError` where what has been unpacked, or the header that it announces, is beyond the limits."
+    header = int.from_bytes(out[:8], "little") if len(out) >= 8 else 0
+    if header > UNPACKED_HEADER_LIMIT:
+        raise ValueError(f"its header would have {header:,} bytes")
+    if len(out) > UNPACKED_LIMIT:
+        raise ValueError(f"unpacked it has more than {UNPACKED_LIMIT:,} bytes")
 
 
 def _check_header(path):
@@ -586,54 +1091,29 @@ def _check_header(path):
         raise ValueError(f"its header would have {length:,} bytes")
 
 
-def read_tensors(
-    path,
-    kind: str,  # as it was written
-) -> tuple[dict[str, Tensor], str]:  # tensors, mapped into memory where the file is not packed; the text
-    """What `write_tensors` wrote, its digest checked. Files that were written before there were digests are
-    read without.
-
-    Raises `FileNotFoundError`, and `DamagedFile` for a file that is something else or whose content has
-    changed."""
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        with open(path, "rb") as f:
-            packed = f.read(2) == b"\x1f\x8b"  # gzip: a run that was published
-        if packed:
-            raw = _unpacked(path)
-            tensors = tensors_of(raw)
-            about = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
-        else:
-            _check_header(path)
-            with safe_open(path, "pt") as f:
-                about, tensors = f.metadata(), {k: f.get_tensor(k) for k in f.keys()}
-        if set(about) - {"sha256"} != {kind}:
-            raise ValueError(f"it holds {' and '.join(sorted(about))}")
-        changed = "sha256" in about and about["sha256"] != content_digest(tensors, about[kind])
-    except Exception as e:
-        raise DamagedFile(
-            f"{path} is not a file of this library, or it is damaged ({type(e).__name__}: {e}); restore it"
-            " from a copy, or remove it and make it anew"
-        ) from e
-    if changed:
-        raise DamagedFile(
-            f"{path} is damaged: its content is not what was written; restore it from a copy, or remove it"
-            " and make it anew"
-        )
-    return tensors, about[kind]
+def _about_and_tensors(path) -> tuple[dict, dict[str, Tensor]]:  # the texts; the tensors
+    "What a file holds, packed or not."
+    with open(path, "rb") as f:
+        packed = f.read(2) == b"\x1f\x8b"  # gzip: a run that was published
+    if packed:
+        raw = _unpacked(path)
+        about = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
+        return about, tensors_of(raw)
+    _check_header(path)
+    with safe_open(path, "pt") as f:
+        return f.metadata(), {k: f.get_tensor(k) for k in f.keys()}
 
 
-def set_aside(path) -> Path:  # where it is now
-    "Give a damaged file another name, so that it is neither read again nor lost."
-    path = Path(path)
-    to, n = path.with_name(f"{path.name}.damaged"), 1
-    while to.exists():
-        n += 1
-        to = path.with_name(f"{path.name}.damaged{n}")
-    return path.replace(to)
+def _damaged(path, how: str) -> DamagedFile:
+    return DamagedFile(f"{path} is {how}; restore it from a copy, or remove it and make it anew")
 
-# %% ../nbs/01_data.ipynb #c019
+
+def _check_kind(about: dict, kind: str):
+    "Raises `ValueError` for a file of another kind."
+    if set(about) - {"sha256"} != {kind}:
+        raise ValueError(f"it holds {' and '.join(sorted(about))}")
+
+# %% ../nbs/01_data.ipynb #ed76a7f2
 # kept as texts; the last one may be missing
 DATASET_LISTS = ("item_ids", "user_ids", "item_names")
 # their types and dimensions; the last one may be missing
@@ -643,40 +1123,34 @@ DATASET_TENSORS = {
     "attributes": ((torch.bool,), 2),
 }
 
+# %% ../nbs/01_data.ipynb #fa0864f0
+def _plain(x):  # a number or text of Python's own
+    return x.item() if isinstance(x, np.generic) else x
 
-def save_dataset(ds: Dataset, path):
-    """Write a dataset to one file, with a digest of its content that reading checks. Raises `DataError` for
-    ids that are neither numbers nor texts.
-    """
 
-    def plain(x):
-        return x.item() if isinstance(x, np.generic) else x
+def _as_text(about: dict) -> str:  # JSON
+    try:
+        return json.dumps(about)
+    except TypeError as e:
+        raise DataError(f"names must be texts to be written: {e}. Convert them first") from e
 
-    if odd := [
-        x
-        for k in (ds.item_ids, ds.user_ids)
-        for x in k.tolist()
-        if not isinstance(plain(x), (int, float, str))
-    ]:
+
+def _no_dataset(path, e: Exception) -> DataError:
+    if isinstance(e, DamagedFile):
+        return DataError(f"{path} is no dataset that save_dataset wrote: {e}")
+    return DataError(
+        f"{path} is no dataset that save_dataset wrote ({e}); restore it from a copy, or save it anew"
+    )
+
+
+def _check_plain_ids(ids: list):
+    "Raises `DataError` for ids that cannot be written to a file."
+    odd = [x for x in ids if not isinstance(x, (int, float, str))]
+    if odd:
         raise DataError(
             f"ids must be numbers or texts to be written, and {odd[0]!r} is a {type(odd[0]).__name__}."
             " Convert them before from_frame"
         )
-    about = {
-        "name": ds.name,
-        **{
-            k: None if (x := getattr(ds, k)) is None else [plain(v) for v in x.tolist()]
-            for k in DATASET_LISTS
-        },
-    }
-    if ds.ties is not None:
-        about["ties"] = ds.ties
-    try:
-        text = json.dumps(about)
-    except TypeError as e:
-        raise DataError(f"names must be texts to be written: {e}. Convert them first") from e
-    tensors = {k: x.cpu().contiguous() for k in DATASET_TENSORS if (x := getattr(ds, k)) is not None}
-    write_tensors(path, tensors, "dataset", text)
 
 
 def _check_dataset(about, tensors: dict):
@@ -702,352 +1176,40 @@ def _check_dataset(about, tensors: dict):
         if k not in tensors or tensors[k].dtype not in kind[0] or tensors[k].dim() != kind[1]:
             raise ValueError(f"{k} are no table of {kind[0][0]} with {kind[1]} dimensions")
 
+# %% ../nbs/01_data.ipynb #checks
+def is_whole(x) -> bool:
+    "Whether `x` is a whole number; True, 3.0 and '3' are none."
+    return isinstance(x, (int, np.integer)) and not isinstance(x, bool)
 
-def read_dataset(path) -> Dataset:
-    """What `save_dataset` wrote; the interactions stay in the file and are mapped into memory, so that more
-    of them than fit can be read. Raises `DataError` for any other file, and for one whose content has
-    changed.
-    """
-    if not Path(path).is_file():
-        raise DataError(f"{path}: there is no such file")
-    try:
-        tensors, text = read_tensors(path, "dataset")
-    except DamagedFile as e:
-        raise DataError(f"{path} is no dataset that save_dataset wrote: {e}") from e
-    try:
-        about = json.loads(text)
-        _check_dataset(about, tensors)
-        lists = {k: None if about.get(k) is None else np.array(about[k], dtype=object) for k in DATASET_LISTS}
-        return Dataset(about["name"], **tensors, **lists, ties=about.get("ties"))
-    except (ValueError, RecursionError) as e:
-        raise DataError(
-            f"{path} is no dataset that save_dataset wrote ({e}); restore it from a copy, or save it anew"
-        ) from e
 
-# %% ../nbs/01_data.ipynb #c023
-def read_sequences(
-    path,  # text file: one user a line, `user item item ...`, oldest first, ids are whole numbers
-    name: str | None = None,  # what to call the dataset; default: the file's name
-    names: dict | None = None,  # item id -> name
-) -> Dataset:
-    """A dataset from a file of sequences. Items keep their order of ids; where these are 1..N they stay as
-    they are.
+def check_whole(least: int = 1, **given):
+    "Raises `ValueError` for a setting that is no whole number, or one below `least`."
+    for name, x in given.items():
+        if not is_whole(x) or x < least:
+            raise ValueError(f"{name}={x!r}: a whole number, {least} or more")
 
-    Raises `DataError`, naming file and line, for an empty file or line, an id that is not a whole number, a
-    user who
-    appears twice, and a user with fewer than the three items that leave-one-out needs."""
-    path = Path(path)
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file")
-    users, rows = {}, []
-    with open(path, encoding="utf-8-sig", errors="replace") as f:
-        for n, line in enumerate(f, 1):
-            words = line.split()
-            where = f"{path}, line {n}"
-            if not words:
-                raise DataError(f"{where}: the line is empty; one user a line, `user item item ...`")
-            if not (joined := "".join(words)).isdigit() or not joined.isascii():
-                word = next(w for w in words if not (w.isascii() and w.isdigit()))
-                raise DataError(
-                    f"{where}: {word[:40]!r} is not a whole number; ids here are 0, 1, 2, ... For other ids"
-                    " read the file with pandas and use from_frame"
-                )
-            if len(words) < 4:
-                raise DataError(
-                    f"{where}: user {words[0]} has {len(words) - 1} items, leave-one-out needs three or more;"
-                    " remove the line"
-                )
-            if max(map(len, words)) > 18:
-                raise DataError(
-                    f"{where}: {max(words, key=len)[:40]} is too large for an id; 18 digits at most. For"
-                    " other ids read the file with pandas and use from_frame"
-                )
-            user, *items = map(int, words)
-            if user in users:
-                raise DataError(
-                    f"{where}: user {user} stands in line {users[user]} already; join the two lines or rename"
-                    " one user"
-                )
-            users[user] = n
-            rows.append(np.array(items))
-    if not rows:
-        raise DataError(f"{path}: the file is empty")
-    ids, items = np.unique(np.concatenate(rows), return_inverse=True)
-    offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])])
-    item_ids = np.concatenate([[0 if ids[0] > 0 else -1], ids])
-    item_names = (
-        None if names is None else np.array([""] + [str(names.get(int(x), x)) for x in ids], dtype=object)
-    )
-    return Dataset(
-        name or path.stem,
-        torch.from_numpy(items + 1),
-        torch.from_numpy(offsets),
-        item_ids,
-        np.array(list(users)),
-        item_names,
+
+def is_number(x) -> bool:
+    "Whether `x` is a finite number; True, '3' and NaN are none."
+    return (
+        isinstance(x, (int, float, np.integer, np.floating))
+        and not isinstance(x, bool)
+        and bool(np.isfinite(x))
     )
 
-# %% ../nbs/01_data.ipynb #3921a0b9
-def with_times(ds: Dataset, path) -> Dataset:
-    """The same dataset with the times of a file that has the layout of `read_sequences`: one user a line,
-    `user time time ...`, a whole number for each item. Raises `DataError` where users, numbers or order do
-    not fit.
+
+def check_number(low: float = -float("inf"), high: float = float("inf"), **given):
+    """Raises `ValueError` for a setting that is no number, is not finite, or does not lie from `low` to
+    `high`.
     """
-    with open(path, encoding="utf-8") as f:
-        lines = [line.split() for line in f]
-    check_times(ds, lines, path)
-    return replace(ds, times=torch.tensor([int(t) for line in lines for t in line[1:]]))
-
-
-def check_times(ds, lines, path):
-    "Raises `DataError` for a file of times that does not belong to a dataset."
-    if [line[0] for line in lines] != [str(u) for u in ds.user_ids]:
-        raise DataError(f"{path}: its users are not those of {ds.name}, one a line in the same order")
-    for line, n in zip(lines, ds.lengths.tolist()):
-        if len(line) - 1 != n:
-            raise DataError(f"{path}: user {line[0]} has {len(line) - 1} times for {n} items")
-        if not all(t.isdigit() and t.isascii() for t in line[1:]):
-            raise DataError(
-                f"{path}: a time of user {line[0]} is not a whole number, such as seconds since 1970"
-            )
-        if any(int(a) > int(b) for a, b in zip(line[1:], line[2:])):
-            raise DataError(f"{path}: the times of user {line[0]} do not rise")
-
-# %% ../nbs/01_data.ipynb #c030
-def data_dir() -> Path:
-    """The folder with the registry and the built-in dataset: `data/` of a checkout, or the copy inside an
-    installed package.
-    """
-    here = Path(__file__).resolve().parent
-    return here.parent / "data" if (here.parent / "data" / "registry.json").exists() else here / "_data"
-
-
-def registry() -> dict:  # name -> what is known of the dataset
-    "What the project knows of each named dataset: file, address, sha256, size, owner and terms."
-    return json.loads((data_dir() / "registry.json").read_text(encoding="utf-8"))
-
-# %% ../nbs/01_data.ipynb #c034
-def _sha256(path) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def cache_dir() -> Path:
-    "Where downloads are kept: `SEQREC_CACHE`, or the system's cache folder."
-    if os.environ.get("SEQREC_CACHE"):
-        return Path(os.environ["SEQREC_CACHE"]).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or Path.home() / ".cache"
-    return Path(base) / "seqrec_nb"
-
-
-def _check_cache(file):
-    "Raises `DataError` where nothing can be written to the cache, so that the network is not blamed for it."
-    try:
-        cache_dir().mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=cache_dir()):
-            pass
-    except OSError as e:
-        raise DataError(
-            f"{file} cannot be kept in the cache, {cache_dir()}: {e}. Name another folder in SEQREC_CACHE"
-        ) from e
-
-
-def fetch(
-    file: str,  # the file's name
-    url: str,  # its public address
-    sha256: str,  # what its content must hash to
-) -> Path:  # where it lies now, hash checked
-    """The file from `SEQREC_DATA`, else from the cache, else downloaded into the cache.
-
-    Raises `DataError` where the content does not fit the hash and where the address cannot be reached; the
-    cache then holds what it held before."""
-    if folder := os.environ.get("SEQREC_DATA"):
-        folder = Path(folder).expanduser()
-        if not folder.is_dir():
-            raise DataError(
-                f"SEQREC_DATA names {folder}, which is not a folder; correct it, or unset it to download"
-            )
-        if (path := folder / file).exists():
-            if _sha256(path) != sha256:
-                raise DataError(
-                    f"{path} differs from the registered {file} (sha256 {_sha256(path)[:12]}..., expected"
-                    f" {sha256[:12]}...). Put the right file there, or read this one as your own:"
-                    f" read_sequences({str(path)!r})"
-                )
-            return path
-    path = cache_dir() / file
-    if path.exists() and _sha256(path) == sha256:
-        return path
-    _check_cache(file)
-    try:
-        import pooch
-    except ImportError:
-        raise DataError(
-            f"{file} is not here and pooch is needed to download it: pip install pooch, or put the file into"
-            " a folder and name that in SEQREC_DATA"
-        ) from None
-    remedy = f"Download it by hand from {url}, put it into a folder and name that folder in SEQREC_DATA"
-    pooch.get_logger().setLevel("WARNING")
-    try:
-        return Path(
-            pooch.retrieve(
-                url,
-                known_hash=f"sha256:{sha256}",
-                fname=file,
-                path=cache_dir(),
-                downloader=pooch.HTTPDownloader(timeout=30, progressbar=True),
-            )
-        )
-    except ValueError as e:
-        raise DataError(
-            f"what {url} returned is not the registered {file}: {e}. Nothing was kept. {remedy}"
-        ) from e
-    except PermissionError as e:
-        raise DataError(
-            f"{file} cannot be kept in the cache, {cache_dir()}: {e}. Name another folder in SEQREC_CACHE"
-        ) from e
-    except OSError as e:
-        if e.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DataError(
-                f"{file} cannot be kept in the cache, {cache_dir()}: {e}. Make room, or name another folder"
-                " in SEQREC_CACHE"
-            ) from e
-        raise DataError(
-            f"{file} is not here and {url} cannot be reached ({type(e).__name__}). {remedy}"
-        ) from e
-
-# %% ../nbs/01_data.ipynb #c035
-def load(
-    name: str = "builtin",  # a name of `registry()`
-) -> Dataset:
-    """A named dataset; `builtin` needs no download. Raises `DataError` for an unknown name, and as `fetch`
-    and `read_sequences` do.
-    """
-    known = registry()
-    if name not in known:
-        near = difflib.get_close_matches(str(name).lower(), known, n=1, cutoff=0.4)
-        raise DataError(
-            f"no dataset {name!r}"
-            + (f"; did you mean {near[0]!r}?" if near else "")
-            + f" There are {', '.join(known)}. Your own: read_sequences(path) or from_frame(df)"
-        )
-    entry = known[name]
-    path = (
-        fetch(entry["file"], entry["url"], entry["sha256"])
-        if entry.get("url")
-        else data_dir() / entry["file"]
+    least, most = low > -float("inf"), high < float("inf")
+    bounds = (
+        f"from {low:g} to {high:g}"
+        if least and most
+        else f"{low:g} or more"
+        if least
+        else f"at most {high:g}"
     )
-    if not entry.get("url") and _sha256(path) != entry["sha256"]:
-        raise DataError(f"{path} is not as it was shipped; restore it: git checkout -- {path.name}")
-    ds = read_sequences(path, name=name, names=_names(entry, path))
-    times = path.parent / entry.get("times", "-")
-    return with_times(ds, times) if times.is_file() else ds
-
-
-def at_hand() -> list[str]:  # names
-    "The named datasets that can be read now, without a download."
-    folders = [Path(os.environ["SEQREC_DATA"]).expanduser()] if os.environ.get("SEQREC_DATA") else []
-    return [
-        n
-        for n, e in registry().items()
-        if not e.get("url") or any((f / e["file"]).exists() for f in folders + [cache_dir()])
-    ]
-
-
-def _names(
-    entry, path
-) -> dict | None:  # item id -> name, from the table beside the sequences where there is one
-    table = path.parent / entry.get("names", "-")
-    if not table.is_file():
-        return None
-    df = pd.read_csv(table, sep="\t", quoting=3, keep_default_na=False, index_col="item_id")
-    return df[entry["names_column"]].to_dict()
-
-# %% ../nbs/01_data.ipynb #c044
-@contextlib.contextmanager
-def setting(**env):  # environment variables for the time of a `with` block; None removes one
-    "Set environment variables and put back what was there."
-    old = {k: os.environ.get(k) for k in env}
-
-    def put(d):
-        [os.environ.pop(k, None) if v is None else os.environ.__setitem__(k, str(v)) for k, v in d.items()]
-
-    put(env)
-    try:
-        yield
-    finally:
-        put(old)
-
-# %% ../nbs/01_data.ipynb #c048
-def with_attributes(
-    ds: Dataset,
-    # item id of the source -> list of labels: numbers or texts. An item that is missing has none; ids that
-    # the dataset does not hold are passed over
-    labels: dict | None = None,
-) -> Dataset:  # with `attributes`, a column for each label in sorted order
-    """The dataset with its items' attributes: `labels`, else those it has, else those registered under its
-    name.
-
-    Raises `DataError` where there are none, where `labels` is no dictionary of lists, has a missing value in
-    one or speaks of other items, where the registered ones are of other items than the dataset's, and as
-    `fetch` does."""
-    if labels is None and ds.attributes is not None:
-        return ds
-    ids = ds.item_ids[1:].tolist()
-    if labels is None:
-        labels = _registered_labels(ds.name)
-        if stray := [x for x in ids if x not in labels]:
-            raise DataError(
-                f"the registered attributes of {ds.name} know no item {stray[0]!r}: this is other data under"
-                " the same name. Give its own: with_attributes(ds, {item id: [labels]})"
-            )
-    if not hasattr(labels, "items") or not hasattr(labels, "get"):
-        raise DataError(
-            f"labels are a {type(labels).__name__}: a dictionary, {{item id: [label, label, ...]}}"
-        )
-    if bad := [(i, x) for i, x in labels.items() if not isinstance(x, (list, tuple, set))]:
-        raise DataError(
-            f"item {bad[0][0]!r} has {bad[0][1]!r} where a list of labels should be: {{item id: [label,"
-            " label, ...]}"
-        )
-    found = [(i, x) for i, item in enumerate(ids, 1) for x in labels.get(item, ())]
-    if holes := [i for i, x in found if isinstance(x, Hashable) and pd.isna(x) is True]:
-        raise DataError(
-            f"item {ids[holes[0] - 1]!r} has a missing value among its labels ({len(set(holes)):,} items do):"
-            " leave it out, {item: [x for x in labels if pd.notna(x)]}"
-        )
-    if not found:
-        raise DataError(
-            f"none of the {ds.n_items} items of {ds.name} has a label; its ids look like"
-            f" {', '.join(map(repr, ids[:3]))}, those of the labels like"
-            f" {', '.join(map(repr, list(labels)[:3]))}"
-        )
-    try:
-        column = {x: a for a, x in enumerate(sorted({x for _, x in found}), 1)}
-    except TypeError:
-        raise DataError(
-            "labels are partly numbers, partly texts, and have no order: make them all texts"
-        ) from None
-    item, attribute = torch.tensor([(i, column[x]) for i, x in found]).T
-    table = torch.zeros(ds.n_items + 1, len(column) + 1, dtype=torch.bool)
-    table[item, attribute] = True
-    return replace(ds, attributes=table.to(ds.device))
-
-
-def _registered_labels(name) -> dict:  # item id -> labels
-    known = registry()
-    entry = known.get(name, {})
-    if "attributes" not in entry:
-        raise DataError(
-            f"{name} has no attributes, and none are registered under this name (they are for"
-            f" {', '.join(n for n, e in known.items() if 'attributes' in e)}). Give yours:"
-            " with_attributes(ds, {item id: [labels]}), or from_frame(df, attributes=...)"
-        )
-    # the built-in items: adjective and product, the two parts of a name
-    if "url" not in entry["attributes"]:
-        return {
-            int(i): re.sub(r" \d+$", "", name).split(" ", 1)
-            for i, name in _names(entry, data_dir() / entry["file"]).items()
-        }
-    return {
-        int(i): x for i, x in json.loads(fetch(**entry["attributes"]).read_text(encoding="utf-8")).items()
-    }
+    for name, x in given.items():
+        if not is_number(x) or not low <= x <= high:
+            raise ValueError(f"{name}={x!r}: a finite number" + (f", {bounds}" if least or most else ""))
