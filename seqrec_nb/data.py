@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TIES_LIMIT', 'HEADER_LIMIT', 'UNPACKED_LIMIT', 'UNPACKED_HEADER_LIMIT', 'DATASET_LISTS', 'DATASET_TENSORS', 'Dataset',
-           'add_to', 'core', 'from_frame', 'DataError', 'read_sequences', 'with_times', 'check_times', 'data_dir',
+           'patch_to', 'core', 'from_frame', 'DataError', 'read_sequences', 'with_times', 'check_times', 'data_dir',
            'registry', 'cache_dir', 'fetch', 'load', 'at_hand', 'with_attributes', 'decided_by_lines', 'content_digest',
            'write_tensors', 'read_tensors', 'set_aside', 'save_dataset', 'read_dataset', 'says', 'check_columns',
            'check_values', 'check_ids', 'check_order', 'setting', 'DamagedFile', 'is_whole', 'check_whole', 'is_number',
@@ -48,9 +48,8 @@ class Dataset:
     attributes: Tensor | None = None
     # for how many "users" ("of" all) the order of lines decided the last two items; None: for none known
     ties: dict | None = None
-    times: Tensor | None = (
-        None  # [A] when each interaction was: seconds since 1970, or what the source counts
-    )
+    # [A] when each interaction was: seconds since 1970 where the source has dates, else its own numbers
+    times: Tensor | None = None
 
     def __post_init__(self):
         _check_arrays(self)
@@ -91,7 +90,8 @@ class Dataset:
     ) -> "Dataset":
         """A dataset of histories that are lists; users without a name are numbered from 0. Raises `DataError`
         for a history that is no list, and as `from_frame` does."""
-        return from_frame(_table_of(histories), k_core=k_core, **kw)
+        ds = from_frame(_table_of(histories), k_core=k_core, **kw)
+        return replace(ds, times=None)
 
     def __repr__(self):
         text = f"{self.n_users:,} users, {self.n_items:,} items, {len(self.items):,} interactions"
@@ -100,7 +100,7 @@ class Dataset:
         return f"Dataset({self.name}: {text})"
 
 # %% ../nbs/01_data.ipynb #20953199
-def add_to(cls: type):
+def patch_to(cls: type):
     """Makes the function that follows a method of `cls`, so that a class can be told over several cells. In
     the module its name keeps what it meant before, if it meant anything.
     """
@@ -114,7 +114,7 @@ def add_to(cls: type):
     return add
 
 # %% ../nbs/01_data.ipynb #5858850f
-@add_to(Dataset)
+@patch_to(Dataset)
 def to(self, device) -> Dataset:
     "The same dataset with its arrays on `device`."
     return replace(
@@ -122,16 +122,17 @@ def to(self, device) -> Dataset:
         items=self.items.to(device),
         offsets=self.offsets.to(device),
         attributes=None if self.attributes is None else self.attributes.to(device),
+        times=None if self.times is None else self.times.to(device),
     )
 
 
-@add_to(Dataset)
+@patch_to(Dataset)
 def show(self, item: int) -> str:
     "An item in words: its name, or its id in the source where it has none."
     return str((self.item_ids if self.item_names is None else self.item_names)[item])
 
 
-@add_to(Dataset)
+@patch_to(Dataset)
 def index(self, ids) -> Tensor:  # [n] items 1..N
     """Items of the given source ids; '7' is taken for 7 where that leaves no doubt. Raises `KeyError` for
     an id that the dataset does not hold, and `ValueError` for a text in the place of a list.
@@ -139,7 +140,7 @@ def index(self, ids) -> Tensor:  # [n] items 1..N
     return _find(self, "item", ids)
 
 
-@add_to(Dataset)
+@patch_to(Dataset)
 def users(self, ids) -> Tensor:  # [n] users 0..U-1
     "Users of the given source ids, as `index` finds items."
     return _find(self, "user", ids)
@@ -206,9 +207,25 @@ def from_frame(
         user_ids=np.asarray(user_ids, dtype=object),
         ties=_tell_ties(name, decided_by_lines(i, starts, offsets), tie_break, ties),
         item_names=None if names is None else _named(item_ids, names),
+        times=_as_numbers(df[time]),
     )
     _tell_repeats(ds)
     return ds if attributes is None else with_attributes(ds, attributes)
+
+
+def _as_numbers(times: pd.Series) -> Tensor:  # [A]
+    "Dates and periods as seconds since 1970, durations as seconds, numbers as they are."
+    if isinstance(times.dtype, pd.PeriodDtype):
+        times = times.dt.to_timestamp()
+    if isinstance(times.dtype, pd.DatetimeTZDtype):
+        times = times.dt.tz_convert(None)
+    if times.dtype.kind == "M":
+        times = times - pd.Timestamp(0)
+    if times.dtype.kind == "m":
+        times = times.dt.total_seconds()
+        times = times.astype("int64") if (times % 1 == 0).all() else times
+    kind = "int64" if pd.api.types.is_integer_dtype(times) or times.dtype.kind == "b" else "float64"
+    return torch.from_numpy(times.to_numpy(kind).copy())
 
 # %% ../nbs/01_data.ipynb #d22ddee8
 class DataError(ValueError):
@@ -639,6 +656,7 @@ def _check_arrays(ds: Dataset):
         ("user_ids", ds.n_users, "one for each user that offsets makes"),
         ("item_names", ds.n_items + 1, per_item),
         ("attributes", ds.n_items + 1, per_item),
+        ("times", len(items), "one for each interaction"),
     ):
         x = getattr(ds, what)
         if x is not None and len(x) != n:
@@ -1121,6 +1139,7 @@ DATASET_TENSORS = {
     "items": ((torch.int64, torch.int32, torch.int16), 1),
     "offsets": ((torch.int64, torch.int32), 1),
     "attributes": ((torch.bool,), 2),
+    "times": ((torch.int64, torch.float64), 1),
 }
 
 # %% ../nbs/01_data.ipynb #fa0864f0
@@ -1171,7 +1190,7 @@ def _check_dataset(about, tensors: dict):
         if not isinstance(values, list) or not all(isinstance(v, (int, float, str)) for v in values):
             raise ValueError(f"{k} should be a list of numbers and texts")
     for k, kind in DATASET_TENSORS.items():
-        if k not in tensors and k == "attributes":
+        if k not in tensors and k in ("attributes", "times"):
             continue
         if k not in tensors or tensors[k].dtype not in kind[0] or tensors[k].dim() != kind[1]:
             raise ValueError(f"{k} are no table of {kind[0][0]} with {kind[1]} dimensions")

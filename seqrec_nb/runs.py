@@ -43,10 +43,10 @@ from seqrec_nb.data import (
     DamagedFile,
     DataError,
     Dataset,
-    add_to,
     cache_dir,
     data_dir,
     load,
+    patch_to,
     registry,
     set_aside,
     setting,
@@ -137,7 +137,7 @@ class Run:
         )
 
 # %% ../nbs/12_runs.ipynb #f9f8bae7
-@add_to(Run)
+@patch_to(Run)
 def row(self, ks=(5, 10, 20)) -> dict:  # one flat row: what was run, and what came out
     a = self.about
     return {
@@ -433,7 +433,7 @@ def is_own(x) -> bool:  # a function or class of the user's: neither this librar
 
 # %% ../nbs/12_runs.ipynb #865aa74d
 def text_of(x) -> str:
-    """The source of a function or a class, with the methods that `add_to` added to the class; of a class that
+    """The source of a function or a class, with the methods that `patch_to` added; of a class that
     a notebook defines, of all it defines itself. Raises `ValueError` where no text can be found.
     """
     try:
@@ -450,7 +450,7 @@ def text_of(x) -> str:
     return "\n".join([text, *_added_to(x, text)]) if isinstance(x, type) else text
 
 
-def _added_to(x: type, text: str) -> list[str]:  # the texts of the methods that `add_to` added
+def _added_to(x: type, text: str) -> list[str]:  # the texts of the methods that `patch_to` added
     first = inspect.getsourcelines(x)[1]
     within = range(first, first + len(text.splitlines()))
     added = []

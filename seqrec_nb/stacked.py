@@ -16,7 +16,7 @@ from torch.utils import _pytree as tree
 from tqdm.auto import tqdm
 
 from .batches import Batch, rectangles
-from .data import add_to
+from .data import patch_to
 from .runs import Run, finish, steps_of
 from .settings import experiment
 from .train import Best, Objective, Training, fast_cpu, go_on, plain_step, save_checkpoint
@@ -75,7 +75,7 @@ def _own_name(name: str) -> str:  # of a parameter, as its objective calls it
     return name.removeprefix("objective.")
 
 # %% ../nbs/15_stacked.ipynb #b7ab94d4
-@add_to(Stack)
+@patch_to(Stack)
 def step(self, batches: list[Batch]) -> dict:  # one prepared batch a training -> the terms, [K] each
     parts, forms = zip(*(tree.tree_flatten(_opened(b)) for b in batches))
     _check_alike(self.loss.objective, parts, forms)
@@ -101,7 +101,7 @@ def step(self, batches: list[Batch]) -> dict:  # one prepared batch a training -
     return terms
 
 
-@add_to(Stack)
+@patch_to(Stack)
 @torch.no_grad()
 def hand_back(self):
     """Put each model's values into its own objective, and Adam's averages into its own optimiser: each

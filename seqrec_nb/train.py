@@ -27,9 +27,9 @@ from tqdm.auto import tqdm
 from .batches import Batch, Rows, register
 from seqrec_nb.data import (
     DamagedFile,
-    add_to,
     check_number,
     check_whole,
+    patch_to,
     read_tensors,
     set_aside,
     write_tensors,
@@ -216,7 +216,7 @@ def _check_negative(function, negative, error: Exception):
         ) from error
 
 # %% ../nbs/10_train.ipynb #7ee45ce1
-@add_to(Objective)
+@patch_to(Objective)
 def weight(self, term: str) -> float:
     "How much a term counts in this epoch. Raises `ValueError` for a weight below 0."
     w = self.weights.get(term, 1.0)
@@ -225,7 +225,7 @@ def weight(self, term: str) -> float:
     return w
 
 
-@add_to(Objective)
+@patch_to(Objective)
 def total(self, terms: dict[str, Tensor]) -> Tensor:
     """The weighted sum that is minimised. Raises `TypeError` for terms that are no named scalars,
     `KeyError` for a weight whose term does not exist, and `ValueError` for one below 0 and where all are

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from .batches import Batch
-from .data import Dataset, add_to, data_dir, read_sequences, with_times
+from .data import Dataset, data_dir, patch_to, read_sequences, with_times
 
 # %% ../nbs/09_world.ipynb #d5dc0707
 THEMES = """oolong tea|hiking boot|bird feeder|desk lamp|sourdough flour|fountain pen|garden hose|yoga mat
@@ -203,7 +203,7 @@ class Oracle:
         return scores.to(batch.rows.device)
 
 # %% ../nbs/09_world.ipynb #20e6b113
-@add_to(Oracle)
+@patch_to(Oracle)
 def _successors(self, seen, free):  # [B,K+1,m]: what may follow in each intent, and how likely
     B, K = len(seen), len(self.pi)
     place = (torch.arange(seen.shape[1]) + 1).expand_as(seen) * (seen > 0)
@@ -214,7 +214,7 @@ def _successors(self, seen, free):  # [B,K+1,m]: what may follow in each intent,
     return options, p * (last > 0)[..., None]
 
 
-@add_to(Oracle)
+@patch_to(Oracle)
 def _by_popularity(self, seen, free, p_intent):  # [B,N+1]
     taken = torch.zeros(len(seen), len(self.pi), dtype=torch.double)
     taken.scatter_add_(1, self.intent[seen], self.weight[seen])

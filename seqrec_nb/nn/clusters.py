@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..batches import Layout, rectangle
-from ..data import add_to, check_whole
+from ..data import check_whole, patch_to
 from .losses import check_above_zero
 
 # %% ../../nbs/07_clusters.ipynb #c007
@@ -200,7 +200,7 @@ class KMeans(nn.Module):
         return self
 
 # %% ../../nbs/07_clusters.ipynb #829a35c0
-@add_to(KMeans)
+@patch_to(KMeans)
 @torch.no_grad()
 def assign(self, x: Tensor) -> Tensor:  # [B,D] -> [B]
     "The cluster of each row: the nearest raw centroid."
@@ -208,14 +208,14 @@ def assign(self, x: Tensor) -> Tensor:  # [B,D] -> [B]
     return nearest(x.to(self.centroids.dtype), self.centroids)[0]
 
 
-@add_to(KMeans)
+@patch_to(KMeans)
 def intents(self) -> Tensor:  # [K,D], constant
     "The vector that stands for each cluster."
     _check_fitted(self)
     return F.normalize(self.centroids) if self.normalise else self.centroids.clone()
 
 
-@add_to(KMeans)
+@patch_to(KMeans)
 def forward(
     self,
     x: Tensor,
@@ -358,7 +358,7 @@ class IntentEncoder(nn.Module):
         return self.norm["intent"](self.offset[int(future)] + weight.transpose(1, 2) @ padded(h))
 
 # %% ../../nbs/07_clusters.ipynb #0eec398d
-@add_to(IntentEncoder)
+@patch_to(IntentEncoder)
 def shares(self, h: Tensor) -> Tensor:  # [M,D] -> [M,K], rows sum to 1
     "p(k|i): which intents a position serves."
     return (
@@ -366,7 +366,7 @@ def shares(self, h: Tensor) -> Tensor:  # [M,D] -> [M,K], rows sum to 1
     ).softmax(-1)
 
 
-@add_to(IntentEncoder)
+@patch_to(IntentEncoder)
 def importance(
     self,
     h: Tensor,
