@@ -110,7 +110,9 @@ def noisy_test(
     order = torch.cat([2 * torch.arange(len(ds.items), device=ds.device) + 1, 2 * place]).argsort(stable=True)
     items = torch.cat([ds.items, UniformNegatives(ds, spare_held_out=True)(user, 1, g).squeeze(1)])[order]
     return user_rows(
-        replace(ds, items=items, offsets=ds.offsets + F.pad(extra.cumsum(0), (1, 0))), "test", max_len
+        replace(ds, items=items, offsets=ds.offsets + F.pad(extra.cumsum(0), (1, 0)), times=None),
+        "test",
+        max_len,
     )
 
 
