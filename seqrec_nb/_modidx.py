@@ -1463,6 +1463,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                 'seqrec_nb.runs._check_summary': ('runs.html#_check_summary', 'seqrec_nb/runs.py'),
                                 'seqrec_nb.runs._check_targets': ('runs.html#_check_targets', 'seqrec_nb/runs.py'),
                                 'seqrec_nb.runs._check_writable': ('runs.html#_check_writable', 'seqrec_nb/runs.py'),
+                                'seqrec_nb.runs._copy': ('runs.html#_copy', 'seqrec_nb/runs.py'),
                                 'seqrec_nb.runs._data_of': ('runs.html#_data_of', 'seqrec_nb/runs.py'),
                                 'seqrec_nb.runs._digest': ('runs.html#_digest', 'seqrec_nb/runs.py'),
                                 'seqrec_nb.runs._fingerprint': ('runs.html#_fingerprint', 'seqrec_nb/runs.py'),

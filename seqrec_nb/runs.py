@@ -215,13 +215,14 @@ def _read(path: str, *version) -> Run:  # a file that has not changed is read on
 
 
 def readable(paths) -> tuple[list[Run], list[Path]]:  # the runs, the files that are none
-    "All runs that can be read; of the files that cannot it is said on stderr that they are left out."
+    """All runs that can be read; of the files that cannot it is said on stderr that they are left out. The
+    runs are shared by all readers: whoever hands one on gives a copy.
+    """
     runs, damaged, said = [], [], []
     for p in paths:
         try:
             s = os.stat(p)
-            r = _read(str(p), s.st_mtime_ns, s.st_size, s.st_ino)
-            runs.append(Run(r.path, copy.deepcopy(r.about), dict(r.tensors)))
+            runs.append(_read(str(p), s.st_mtime_ns, s.st_size, s.st_ino))
         except FileNotFoundError:
             pass  # somebody has just removed it
         except ValueError as e:
@@ -230,6 +231,10 @@ def readable(paths) -> tuple[list[Run], list[Path]]:  # the runs, the files that
     if damaged:
         print(f"left out: {', '.join(p.name for p in damaged)}. {said[0]}", file=sys.stderr)
     return runs, damaged
+
+
+def _copy(r: Run) -> Run:
+    return Run(r.path, copy.deepcopy(r.about), dict(r.tensors))
 
 
 def _unrepeated(stem: str) -> str:  # the name that a run and its repetitions share
@@ -257,11 +262,11 @@ def find_runs(
     """
     found = _latest([folder] if folder else [published_dir(), runs_dir()])
     if not which:
-        return found
+        return [_copy(r) for r in found]
     ks = (5, 10, 20) if any("@" in k for k in which) else ()  # figures only where they are asked for
     rows = [r.row(ks) for r in found]
     _check_columns(which, rows)
-    return [r for r, row in zip(found, rows) if all(_agrees(row.get(k), v) for k, v in which.items())]
+    return [_copy(r) for r, row in zip(found, rows) if all(_agrees(row.get(k), v) for k, v in which.items())]
 
 
 def _latest(folders) -> list[Run]:  # by name; of a run that was repeated, the latest
@@ -305,7 +310,7 @@ def stored_run(
     }
     runs, damaged = readable(files.values())
     _check_found(stem, runs, damaged)
-    return max(runs, key=lambda r: (r.about["finished"], r.path.name))
+    return _copy(max(runs, key=lambda r: (r.about["finished"], r.path.name)))
 
 
 def load_runs(folder=None, **which) -> pd.DataFrame:
