@@ -78,15 +78,15 @@ class Dataset:
     def __iter__(self):
         return (self[u] for u in range(len(self)))
 
+    def show(self, item: int) -> str:
+        "An item in words: its name, or its id in the source where it has none."
+        return str((self.item_ids if self.item_names is None else self.item_names)[item])
+
     @classmethod
-    def from_lists(
-        cls,
-        histories,  # lists of item ids, oldest first; or a dictionary, user -> list
-        k_core: int = 3,
-        **kw,  # further arguments of `from_frame`
-    ) -> "Dataset":
-        """A dataset of histories that are lists; users without a name are numbered from 0. Raises `DataError`
-        for a history that is no list, and as `from_frame` does."""
+    def from_lists(cls, histories, k_core: int = 3, **kw) -> "Dataset":
+        """A dataset of `histories`: lists of item ids, oldest first, or a dictionary, user -> list. Users
+        without a name are numbered from 0; `kw` go to `from_frame`. Raises `DataError` for a history that is
+        no list, and as `from_frame` does."""
         return from_frame(_table_of(histories), k_core=k_core, **kw)
 
     def __repr__(self):
@@ -119,12 +119,6 @@ def to(self, device) -> Dataset:
         offsets=self.offsets.to(device),
         attributes=None if self.attributes is None else self.attributes.to(device),
     )
-
-
-@add_to(Dataset)
-def show(self, item: int) -> str:
-    "An item in words: its name, or its id in the source where it has none."
-    return str((self.item_ids if self.item_names is None else self.item_names)[item])
 
 
 @add_to(Dataset)
