@@ -14,7 +14,7 @@ demo: $(READY) ## train a small model and show what it recommends
 	$(BIN)/seqrec demo
 
 test: $(READY) ## all checks: export and clean leave no trace, every notebook runs, the site's sources agree
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 nbdev-test: $(READY) ## the notebooks alone, by nbdev's own runner
 	$(BIN)/nbdev_test

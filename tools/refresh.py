@@ -2,6 +2,7 @@
 
     python tools/refresh.py 21 40          # execute these notebooks and store their outputs (all without an
     argument)
+    python tools/refresh.py --slow 09      # with the cells marked slow
     python tools/refresh.py --check 21 40  # execute copies, change nothing, list the differences; exit status
     1 if any
 
@@ -208,12 +209,13 @@ def main():
     ask = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     ask.add_argument("names", nargs="*", help="beginnings of notebooks' names, such as 21; default: all")
     ask.add_argument("--check", action="store_true", help="change nothing, list what differs")
+    ask.add_argument("--slow", action="store_true", help="execute cells marked slow, too")
     given = ask.parse_args()
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     stale = 0
     for path in notebooks(given.names):
         if given.check:
-            found = differences(path)
+            found = differences(path, slow=given.slow)
             stale += len(found)
             print(
                 path.name,
@@ -221,7 +223,12 @@ def main():
                 flush=True,
             )
             continue
-        nb = execute(path)
+        try:
+            nb = execute(path, slow=given.slow)
+        except CellExecutionError as e:  # the others are refreshed all the same
+            print(f"{path.name} stopped: {str(e).strip()}", file=sys.stderr, flush=True)
+            stale += 1
+            continue
         # it may have been edited meanwhile: outputs go where the text is the same
         stored = nbformat.read(path, as_version=4)
         fresh = {c.id: c for c in nb.cells if c.cell_type == "code"}
