@@ -294,13 +294,17 @@ def batches(
     generator: torch.Generator | None = None,  # shuffles; None keeps the order. On the device of the rows
 ):
     "All rows once, a `Batch` at a time. Raises `ValueError` for a batch of less than one row."
+    return (self.batch(i) for i in self.in_parts(batch_size, generator))
+
+
+@patch_to(Rows)
+def in_parts(
+    self, batch_size: int = 256, generator: torch.Generator | None = None
+):  # the indices of `batches`
     check_whole(batch_size=batch_size)
-    order = (
-        torch.arange(len(self), device=self.device)
-        if generator is None
-        else torch.randperm(len(self), generator=generator, device=self.device)
-    )
-    return (self.batch(i) for i in order.split(batch_size))
+    if generator is None:
+        return torch.arange(len(self), device=self.device).split(batch_size)
+    return torch.randperm(len(self), generator=generator, device=self.device).split(batch_size)
 
 
 @patch_to(Rows)
@@ -308,7 +312,7 @@ def seen(self) -> Tensor:  # [R,S] every item of the user before the target, 0 w
     "What the user had before the target: the whole history, also where `max_len` cut the input."
     begin = self.ds.offsets[self.user]
     n = self.start + self.length - begin
-    at = torch.arange(int(n.max()) if len(n) else 0, device=self.device)
+    at = torch.arange(self.ds.longest, device=self.device)
     return torch.where(
         at < n[:, None], self.ds.items[(begin[:, None] + at).clamp_max(len(self.ds.items) - 1)], 0
     )

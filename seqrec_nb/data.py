@@ -23,6 +23,7 @@ import tempfile
 import zlib
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,11 @@ class Dataset:
     @property
     def lengths(self) -> Tensor:
         return self.offsets.diff()
+
+    @cached_property
+    def longest(self) -> int:
+        "Interactions of the user who has most; the device is asked once."
+        return int(self.lengths.max()) if len(self) else 0
 
     @property
     def device(self):

@@ -35,6 +35,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from .gpu import CapturedStep
 from torch import Tensor
 
 import seqrec_nb
@@ -795,8 +796,11 @@ def training_of(e: Experiment, objective: Objective, ds: Dataset) -> Training:
     objective.spare_held_out = e.protocol.spare_held_out
     t, rows = e.training, e.rows(ds, max_len=e.max_len)
     _check_targets(e, objective, rows)
-    how = dict(batch_size=t.batch_size, lr=t.lr, weight_decay=t.weight_decay, step=t.step, seed=e.seed)
-    return Training(objective, rows, **how)
+    values = dict(batch_size=t.batch_size, lr=t.lr, weight_decay=t.weight_decay, step=t.step, seed=e.seed)
+    training = Training(objective, rows, **values, precision=t.precision)
+    if rows.device.type == "cuda":
+        training.one = CapturedStep(training)
+    return training
 
 
 def outcome(code, device, history, best, trained) -> dict:

@@ -28,7 +28,7 @@ import pandas as pd
 from .batches import REGISTERED, name_of, user_rows
 from .data import Dataset, registry
 from .evaluate import metric_of
-from .train import Objective, plain_step
+from .train import PRECISIONS, Objective, plain_step
 
 # %% ../nbs/18_settings.ipynb #s005
 def setting(
@@ -344,6 +344,11 @@ class TrainingConfig(Config):
         choices=(None, "packed", "rectangle"),
     )
     stacked: bool = setting(False, "several seeds trained at once, which rounds differently")
+    precision: str = setting("fp32", "of products: tf32 and bf16 keep fewer digits", choices=PRECISIONS)
+
+    def plain(self) -> dict:  # precision came later: runs without the word are of its default
+        said = super().plain()
+        return said if self.precision != "fp32" else {k: v for k, v in said.items() if k != "precision"}
 
     def check(self):
         if self.step is None:

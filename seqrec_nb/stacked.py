@@ -10,16 +10,26 @@ import re
 import time
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.utils import _pytree as tree
 from tqdm.auto import tqdm
 
 from .batches import Batch, rectangles
 from .data import patch_to
+from .gpu import CapturedStep
 from .runs import Run, finish, steps_of
 from .settings import experiment
-from .train import Best, Objective, Training, fast_cpu, go_on, plain_step, save_checkpoint
+from seqrec_nb.train import (
+    Best,
+    Objective,
+    Training,
+    fast_cpu,
+    go_on,
+    plain_step,
+    products_in,
+    save_checkpoint,
+)
 
 # %% ../nbs/15_stacked.ipynb #c005
 class _Loss(nn.Module):
@@ -58,17 +68,29 @@ class Stack:
         check_stack(trainings)
         first = trainings[0]
         self.trainings, self.loss = trainings, _Loss(first.objective)
-        self.loss.like = first.rows
+        self.loss.like = self.rows = first.rows
+        # what a recording of its step asks for
+        self.objective, self.batch_size = first.objective, first.batch_size
+        self.generators = [t.generator for t in trainings]
+        on_gpu = first.rows.device.type == "cuda"
+        self.one = CapturedStep(self) if on_gpu else self.eager
         # [K,...] each
         self.parameters, self.buffers = stack_module_state([_Loss(t.objective) for t in trainings])
         how = {k: first.opt.param_groups[0][k] for k in ("lr", "weight_decay")}
-        self.opt = torch.optim.Adam(self.parameters.values(), **how, fused=True)
+        self.opt = torch.optim.Adam(self.parameters.values(), **how, fused=True, capturable=on_gpu)
         for name, p in self.parameters.items():  # where trainings go on, so do Adam's averages
             old = [t.opt.state.get(t.objective.get_parameter(_own_name(name))) for t in trainings]
             if all(old):
                 self.opt.state[p] = {
                     k: x if k == "step" else torch.stack([s[k] for s in old]) for k, x in old[0].items()
                 }
+
+
+@patch_to(Stack)
+def eager(self, index: Tensor) -> dict:  # [B,K] numbers of rows, a column a training -> the terms, [K] each
+    "One step of all, operation after operation."
+    each = zip(self.trainings, index.unbind(1))
+    return self.step([t.objective.prepare(t.rows.batch(i), t.generator) for t, i in each])
 
 
 def _own_name(name: str) -> str:  # of a parameter, as its objective calls it
@@ -187,7 +209,7 @@ def fit_stacked(
     for epoch in range(first.epoch + 1, epochs + 1):
         began = time.perf_counter()
         for t in trainings:
-            t.epoch = t.objective.epoch = epoch
+            t.epoch = t.objective.epoch = stack.epoch = epoch
             t.objective.train()
         sums = _one_epoch(stack)
         stack.hand_back()
@@ -202,11 +224,10 @@ def fit_stacked(
 
 def _one_epoch(stack: Stack) -> dict:  # each term's sum over the rows, [K]
     sums = {}
-    with fast_cpu(), rectangles():
-        for batches in zip(*(t.rows.batches(t.batch_size, t.generator) for t in stack.trainings)):
-            prepared = [t.objective.prepare(b, t.generator) for t, b in zip(stack.trainings, batches)]
-            for name, v in stack.step(prepared).items():
-                sums[name] = sums.get(name, 0) + v * len(batches[0])
+    with fast_cpu(), products_in(stack.trainings[0].precision), rectangles():
+        for parts in zip(*(t.rows.in_parts(t.batch_size, t.generator) for t in stack.trainings)):
+            for name, v in stack.one(torch.stack(parts, 1)).items():
+                sums[name] = sums.get(name, 0) + v * len(parts[0])
     return sums
 
 # %% ../nbs/15_stacked.ipynb #68ccb6b7

@@ -119,8 +119,9 @@ class Cloze(Objective):
         items, batch.grid = longer(batch, batch.next)
         batch.masked, hidden = hide_some(items, self.encoder.mask_item, self.hide, self.last, generator)
         hidden = batch.grid.pick(hidden)  # [M]
-        batch.where = hidden.nonzero().squeeze(1)
-        batch.hidden = hidden[batch.where]
+        # in a rectangle, of which all is computed, the positions that hide nothing have no target
+        batch.where = None if batch.grid.cell is None else hidden.nonzero().squeeze(1)
+        batch.hidden = hidden if batch.where is None else hidden[batch.where]
         return batch
 
     def terms(self, batch):

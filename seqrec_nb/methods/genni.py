@@ -169,7 +169,7 @@ def owned(batch: Batch, held_out: bool = False) -> Tensor:  # [M,S], 0 fills up
     """
     ds, user = batch.rows.ds, batch.target_user
     n = ds.lengths[user] - (0 if held_out else 2)
-    at = torch.arange(int(n.max()), device=user.device)
+    at = torch.arange(ds.longest, device=user.device)
     return torch.where(
         at < n[:, None], ds.items[(ds.offsets[user][:, None] + at).clamp_max(len(ds.items) - 1)], 0
     )

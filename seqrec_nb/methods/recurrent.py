@@ -173,8 +173,16 @@ class AttentiveGRU(GRU):
         weight = self.v((now.index_select(0, t) + then.index_select(0, j)).sigmoid())  # [Q,1], alpha_tj
         return torch.zeros_like(h).index_add(0, t, weight * h.index_select(0, j))
 
-    def mix(self, h: Tensor, row: Tensor, real: Tensor) -> Tensor:  # [M,D] states -> [M,D]
-        return self.dense(dropout(torch.cat([self.attend(h, row, real), h], 1), self.p_out, self.training))
+    def attend_padded(self, h: Tensor, layout: Layout) -> Tensor:  # as `attend`; all pairs of a row, masked
+        now, then, v = (x.unflatten(0, (-1, layout.width)) for x in (self.now(h), self.then(h), h))
+        if self.local == "own":
+            return self.v((now + then).sigmoid()).flatten(0, 1) * h
+        weight = self.v((now[:, :, None] + then[:, None]).sigmoid())[..., 0]  # [B,L,L], alpha_tj
+        past = (layout.segment[:, :, None] > 0) & (layout.segment[:, None] > 0)
+        return (weight * past.tril() @ v).flatten(0, 1)
+
+    def mix(self, h: Tensor, local: Tensor) -> Tensor:  # [M,D] states, [M,D] their local part -> [M,D]
+        return self.dense(dropout(torch.cat([local, h], 1), self.p_out, self.training))
 
     # [B,L,D] -> [B,L,D]
     def run(self, x: Tensor, real: Tensor | None = None, segment=None, causal: bool = True) -> Tensor:
@@ -183,7 +191,8 @@ class AttentiveGRU(GRU):
         if real is None:
             real = torch.ones(B, L, dtype=torch.bool, device=x.device)
         row = torch.arange(B, device=x.device).repeat_interleave(L)
-        return self.mix(h.flatten(0, 1), row, real.flatten()).view(B, L, -1)
+        h = h.flatten(0, 1)
+        return self.mix(h, self.attend(h, row, real.flatten())).view(B, L, -1)
 
     # as `GRU`
     def forward(
@@ -193,7 +202,9 @@ class AttentiveGRU(GRU):
             real = None if items.is_floating_point() else items > 0
             return self.run(self.embed(items), real, causal=causal)
         _check_forwards(causal)
-        h = self.mix(self.states(items, layout), layout.row, layout.real)
+        h = self.states(items, layout)
+        padded = layout.cell is None
+        h = self.mix(h, self.attend_padded(h, layout) if padded else self.attend(h, layout.row, layout.real))
         return h if at is None else h[at]
 
 # %% ../../nbs/23_recurrent.ipynb #011c9a24

@@ -307,9 +307,11 @@ class InBatch(NextItemLoss):
         pass
 
     def prepare(self, batch, objective, generator=None):
-        target = batch.target[batch.target > 0]
-        several = len(target) > 0 and bool((target != target[0]).any())  # each has another to be told from
-        batch.negative = in_batch(batch.target, self.k, generator) if several else None
+        batch.negative = None if self.alone(batch) else in_batch(batch.target, self.k, generator)
+
+    def alone(self, batch) -> bool:  # whether there is no other target to be told from; a GPU is not asked
+        target = batch.target
+        return target.device.type == "cpu" and not ((target > 0) & (target != target.max())).any()
 
     def forward(self, h, table, batch):
         # 0 for a batch of one item, such as a last one of a single row: its other terms count

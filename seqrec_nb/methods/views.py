@@ -62,7 +62,8 @@ def whole(batch: Batch) -> Batch:
     r = batch.rows
     begin = r.ds.offsets[r.user]
     n = r.start + r.length - begin
-    return replace(r, start=begin, length=n, max_len=max(int(n.max()), r.max_len)).batch()
+    longest = int(n.max()) if r.device.type == "cpu" else r.ds.longest  # a GPU is not asked
+    return replace(r, start=begin, length=n, max_len=max(longest, r.max_len)).batch()
 
 
 class InfoNCE:

@@ -155,7 +155,7 @@ def mask(
     the batch stays as it is.)"""
     _check_batch(items, length)
     hit = _wide(choose(length, share(length, ratio, least), items.shape[1], generator), items)
-    return torch.where(hit, torch.as_tensor(token, dtype=items.dtype, device=items.device), items), length
+    return torch.where(hit, token.to(items) if torch.is_tensor(token) else token, items), length
 
 
 def reorder(
@@ -312,7 +312,7 @@ def _check_some_similar(S: sparse.csr_matrix, ds: Dataset):
 
 def _check_finite_table(table: Tensor):
     "What `similar_by_embedding` asks: a model that has not diverged."
-    if not table.isfinite().all():
+    if table.device.type == "cpu" and not table.isfinite().all():  # a GPU is not waited for
         raise ValueError(
             "the table holds values that are not finite; the model has diverged: look at its loss, or lower"
             " the learning rate"
@@ -515,9 +515,11 @@ def choose_by_length(
     `ValueError` for a `short` that is empty or names no operator.
     """
     _check_lengths(threshold, short, len(operators))
-    few = torch.tensor(short, device=length.device)
-    long, short = (draw(torch.full_like(length, n), generator) for n in (len(operators), len(few)))
-    return torch.where(length > threshold, long, few[short])
+    long, nth = (draw(torch.full_like(length, n), generator) for n in (len(operators), len(short)))
+    few = torch.full_like(length, short[0])
+    for n, operator in enumerate(short):
+        few = torch.where(nth == n, operator, few)
+    return torch.where(length > threshold, long, few)
 
 # %% ../../nbs/04_augment.ipynb #f9cb3244
 def _check_choice(choice: Tensor, length: Tensor, operators: int):

@@ -41,12 +41,16 @@ def _means(x: Tensor, i: Tensor, k: int) -> tuple[Tensor, Tensor]:  # [K,D], 0 w
     total = x.new_zeros(k, x.shape[1])
     for part, j in zip(_parts(x, k), _parts(i, k)):
         total += part.new_zeros(len(part), k).scatter_(1, j[:, None], 1).T @ part
-    count = torch.bincount(i, minlength=k)
+    count = i.new_zeros(k).scatter_add_(0, i, torch.ones_like(i))
     return total / count.clamp_min(1)[:, None], count
 
 
+def _nudge(centroids: Tensor) -> Tensor:  # [D]: the halves of a cluster go apart by it
+    return (1 - 2 * (torch.arange(centroids.shape[1], device=centroids.device) % 2)) / 1024
+
+
 def _split_large(centroids: Tensor, count: Tensor, generator: torch.Generator):  # in place
-    nudge = (1 - 2 * (torch.arange(centroids.shape[1], device=centroids.device) % 2)) / 1024
+    nudge = _nudge(centroids)
     for empty in (count == 0).nonzero().flatten().tolist():
         large = int(torch.multinomial((count - 1).clamp_min(0).double(), 1, generator=generator))
         centroids[empty] = centroids[large] * (1 + nudge)
@@ -55,13 +59,33 @@ def _split_large(centroids: Tensor, count: Tensor, generator: torch.Generator): 
         count[large] -= count[empty]
 
 
+def _split_largest(centroids: Tensor, count: Tensor) -> Tensor:  # [K,D], [K] -> [K,D]
+    "The first empty cluster takes half of the largest, the second one half of the second largest, and so on."
+    empty, me = count == 0, torch.arange(len(count), device=count.device)
+    largest = count.argsort(descending=True, stable=True)
+    donor = torch.where(empty, largest[(empty.cumsum(0) - 1).clamp_min(0)], me)
+    gives = ~empty & (me.scatter(0, largest, me) < empty.sum())
+    side = (empty.long() - gives.long())[:, None]  # 1, -1, or 0: stays
+    return centroids[donor] * (1 + side * _nudge(centroids))
+
+
+def _lloyd_without_waiting(x: Tensor, centroids: Tensor, iterations: int) -> Tensor:
+    for _ in range(iterations):
+        centroids = _split_largest(*_means(x, nearest(x, centroids)[0], len(centroids)))
+    return centroids
+
+
 def lloyd(
     x: Tensor,  # [R,D]
     centroids: Tensor,  # [K,D] where to start
     iterations: int = 20,  # at most; fewer once no point changes its cluster
     generator: torch.Generator | None = None,  # on the CPU; used only to choose which cluster to split
 ) -> Tensor:  # [K,D], in the order of the start
-    "Lloyd's algorithm; an empty cluster takes half of a large one, as in faiss."
+    """Lloyd's algorithm; an empty cluster takes half of a large one, as in faiss. On a GPU, which nothing
+    waits for, all iterations are made, and the large one is the largest.
+    """
+    if x.device.type != "cpu":
+        return _lloyd_without_waiting(x, centroids, iterations)
     before = None
     for _ in range(iterations):
         i, _ = nearest(x, centroids)
@@ -90,7 +114,7 @@ def _check_points(x: Tensor, k: int, restarts: int, start: Tensor | None):
             f"{len(x)} points cannot make {k} clusters: ask for at most {len(x)}, or give more rows"
         )
     bad = (~x.isfinite()).any(1)
-    if bad.any():
+    if x.device.type == "cpu" and bad.any():  # a GPU is not waited for: the loss will not be a number either
         raise ValueError(
             f"{int(bad.sum())} of {len(x)} points hold NaN or infinity, the first in row"
             f" {int(bad.nonzero()[0])}: see that the encoder has not diverged (learning rate, loss) before"
@@ -117,7 +141,9 @@ def kmeans(
         lloyd(x, x[torch.randperm(len(x), generator=g)[:k].to(x.device)], iterations, g)
         for _ in range(restarts)
     )
-    return min(found, key=lambda c: nearest(x, c)[1].sum().item())
+    found = torch.stack(list(found))
+    best = torch.stack([nearest(x, c)[1].sum() for c in found]).argmin()
+    return found.index_select(0, best[None])[0]
 
 # %% ../../nbs/07_clusters.ipynb #c021
 def faiss_kmeans(
@@ -191,12 +217,13 @@ class KMeans(nn.Module):
         engine = self.engine or (
             faiss_kmeans if x.device.type == "cpu" and importlib.util.find_spec("faiss") else kmeans
         )
-        if self.ready:
+        if self._ready or self.ready:
             found = engine(x, k, self.later, 1, start=self.centroids, seed=self.seed)
         else:
             found = engine(x, k, self.iterations, self.restarts, seed=self.seed)
         self.centroids.copy_(found)
         self.ready.fill_(True)
+        self._ready = True
         return self
 
 # %% ../../nbs/07_clusters.ipynb #829a35c0

@@ -176,22 +176,23 @@ def in_batch(
     """
     _check_some(k)
     # positions without a target neither give nor count
-    order = target[target > 0].sort().values
+    order, none = target.sort().values, (target == 0).sum()
     low, high = torch.searchsorted(order, target), torch.searchsorted(order, target, right=True)
-    free = len(order) - (high - low)
+    own = torch.where(target > 0, high - low, 0)
+    low, free = low.maximum(none), len(order) - none - own
     _check_others(target, free)
-    if not len(order):
-        return target.new_zeros(len(target), k)
     r = (
         torch.rand((len(target), k), dtype=torch.float64, generator=generator, device=target.device)
         * free[:, None]
     ).long()
-    return order[torch.where(r >= low[:, None], r + (high - low)[:, None], r)]
+    at = none + r
+    at = torch.where(at >= low[:, None], at + own[:, None], at)
+    return torch.cat([order, order.new_zeros(1)])[at.clamp_max(len(order))]
 
 # %% ../../nbs/06_samplers.ipynb #d28a67b4
 def _check_others(target: Tensor, free: Tensor):
-    "What `in_batch` asks: two different targets."
-    if ((target > 0) & (free == 0)).any():
+    "What `in_batch` asks: two different targets. On a GPU nothing waits to see."
+    if target.device.type == "cpu" and ((target > 0) & (free == 0)).any():
         raise ValueError("every target of the batch is the same item: there is no other to draw")
 
 # %% ../../nbs/06_samplers.ipynb #c022
@@ -232,7 +233,9 @@ def proposals(
         place = torch.arange(len(among), device=among.device)
         column = torch.full((len(table),), len(among), device=among.device).scatter(0, among, place)
         # a candidate that is there twice is barred twice
-        copies = column[among] if (column[among] != place).any() else None
+        copies = column[among]
+        if among.device.type == "cpu" and (copies == place).all():
+            copies = None  # there are none; a GPU does not wait to see
 
     def barred(items):  # [M,S] -> [M,C], True where a candidate is one of them
         hit = h.new_zeros((len(h), len(table) if own else len(among) + 1), dtype=torch.bool)
@@ -266,7 +269,7 @@ class _Draw(torch.autograd.Function):
             _check_total(total, choice, target[part])
             # below the total, which rounding might reach: always an item of some probability
             below = (u[part] * total).minimum(total.nextafter(torch.zeros_like(total)))
-            at = torch.searchsorted(cum, below, right=True)
+            at = torch.searchsorted(cum, below, right=True).clamp_max(cum.shape[1] - 1)
             out.append(choice.gather(1, at) if own else choice[at])
         return torch.cat(out) if out else target.new_zeros(0, u.shape[1])
 
@@ -325,8 +328,10 @@ def _check_draws(h: Tensor, among: Tensor, u: Tensor, chunk: int | None):
 
 
 def _check_total(total: Tensor, choice: Tensor, target: Tensor):
-    "What `model_negatives` asks of the proposals: that all of them are numbers."
-    if not torch.isnan(total).any():
+    """What `model_negatives` asks of the proposals: that all of them are numbers. On a GPU nothing waits to
+    see: what is drawn then is of no use, and the loss is not a number either.
+    """
+    if total.device.type != "cpu" or not torch.isnan(total).any():
         return
     if (choice == target[:, None]).all(1).any():
         raise ValueError(
