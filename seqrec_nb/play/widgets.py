@@ -511,14 +511,13 @@ def with_own_settings(runs: list, folder=None) -> set[str]:  # their names
     """Those of stored runs whose settings are their method's own in the table of all systems, not a trial's
     or an ablation's.
     """
-    found = set()
+    found, methods = set(), {r.about["method"].split(":")[-1] for r in runs}
     for name in {r.about["dataset"] for r in runs}:
         try:
             known = [e for e, _ in systems(name).values()]
         # a dataset without settings of its own
         except ValueError:
             continue
-        methods = {r.row()["method"] for r in runs}
         used = [e for e in known if e.method.__qualname__ in methods]
         found |= {r.path.stem for e in used for r in stored(e, name, folder)}
     return found
