@@ -667,6 +667,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                                                                                       'seqrec_nb/methods/pretraining.py'),
                                                'seqrec_nb.methods.pretraining.Pretraining.score': ( 'pretraining.html#pretraining.score',
                                                                                                     'seqrec_nb/methods/pretraining.py'),
+                                               'seqrec_nb.methods.pretraining.Pretraining.segment': ( 'pretraining.html#pretraining.segment',
+                                                                                                      'seqrec_nb/methods/pretraining.py'),
                                                'seqrec_nb.methods.pretraining.Pretraining.setup': ( 'pretraining.html#pretraining.setup',
                                                                                                     'seqrec_nb/methods/pretraining.py'),
                                                'seqrec_nb.methods.pretraining.Pretraining.tell': ( 'pretraining.html#pretraining.tell',
