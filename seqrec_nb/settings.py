@@ -6,7 +6,7 @@
 __all__ = ['KINDS', 'ELSEWHERE', 'HANDED', 'JOINED', 'setting', 'weight', 'part', 'kinds_of', 'wanted', 'is_kind', 'inside',
            'checked', 'checked_part', 'plain', 'all_methods', 'registered', 'made', 'Config', 'made_by', 'digest',
            'settings_table', 'config_for', 'Method', 'TrainingConfig', 'Protocol', 'Experiment', 'typed', 'check_how',
-           'check_dataset', 'no_value', 'experiment', 'join', 'joined']
+           'check_dataset', 'check_names', 'no_value', 'experiment', 'join', 'joined']
 
 # %% ../nbs/18_settings.ipynb #s002
 import dataclasses
@@ -420,14 +420,7 @@ class Experiment:
                 f"seed={seed!r}: one whole number. For several, study([e.but(seed=s) for s in ...])"
             )
         object.__setattr__(self, "seed", seed)
-        twice = self.names(self.config) & (
-            self.names(self.training) | self.names(self.protocol) | {"seed", "dataset"}
-        )
-        if twice:
-            raise TypeError(
-                f"{self.method.__qualname__} has a setting named {', '.join(sorted(twice))}, as a run has:"
-                " give it another name"
-            )
+        check_names(self)
 
     @staticmethod
     def names(config) -> set:
@@ -480,6 +473,15 @@ def check_dataset(dataset):
         raise TypeError(
             f"dataset is a {type(dataset).__name__}: give a name that load knows, or a Dataset, which"
             " from_frame(df) makes of a table"
+        )
+
+
+def check_names(e: Experiment):
+    own, of_a_run = e.names(e.config), e.names(e.training) | e.names(e.protocol) | {"seed", "dataset"}
+    if twice := own & of_a_run:
+        raise TypeError(
+            f"{e.method.__qualname__} has a setting named {', '.join(sorted(twice))}, as a run has:"
+            " give it another name"
         )
 
 # %% ../nbs/18_settings.ipynb #005638e7
