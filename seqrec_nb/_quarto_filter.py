@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from pathlib import Path
 
@@ -177,12 +177,76 @@ def one_link(text):
     return re.sub(r"(?<!!)\[([^][]*)\[(`[^`]+`)\]\([^)]*\)([^][]*)\]\(", r"[\1\2\3](", text)
 
 
-def filter_text(text):
-    "The notebook in `text`, JSON, as Quarto shall see it"
+@contextmanager
+def in_folder(folder):
+    "Work in a folder, with what nbdev takes for the mark of a test"
+    here, in_test = os.getcwd(), os.environ.get("IN_TEST")
+    os.environ["IN_TEST"] = "1"
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(here)
+        if in_test is None:
+            del os.environ["IN_TEST"]
+
+
+def by_nbdev(nb):
+    "The notebook after nbdev's own processors"
     from execnb.nbio import dict2nb, nb2str
     from nbdev.config import get_config
+    from nbdev.processors import FilterDefaults
+
+    nb = dict2nb(nb)
+    nb.path_ = "page.ipynb"  # nbdev wants a name, for an `output-file` that is dropped below
+    with in_folder(get_config().nbs_path), redirect_stdout(io.StringIO()):
+        FilterDefaults()(nb)
+    front = nb.cells[0]
+    if front.cell_type == "raw":
+        front.source = re.sub(r"^output-file:.*\n", "", front.source, flags=re.M)
+    nb.metadata.pop("widgets", None)  # a widget does nothing on a page without a kernel
+    return json.loads(nb2str(nb))
+
+
+def finish_cells(cells):
+    "Texts, figures, outputs and folded code as they shall be on the page, in place"
+    heading = "at the top"
+    for c in cells:
+        if c["cell_type"] == "markdown":
+            c["source"] = one_link(numbered(joined(c["source"])))
+            heading = next(iter(re.findall(r"^#+ +(.+?) *$", c["source"], re.M)[::-1]), heading)
+        if c["cell_type"] != "code":
+            continue
+        described(c, re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", ""))
+        c["outputs"] = [page_output(o) for o in c.get("outputs", [])]
+        fold_code(c)
+    for c in cells:  # a list of lines, as notebooks are stored
+        c["source"] = joined(c["source"]).splitlines(keepends=True)
+
+
+def own_links(text):
+    "nbdev links to /base/data.html; the page is made from 01_data.ipynb, and Quarto resolves a link to that"
+    from nbdev.config import get_config
     from nbdev.doclinks import _nbpath2html, nbglob
-    from nbdev.processors import FilterDefaults, insert_warning
+
+    cfg = get_config()
+    pages = {_nbpath2html(p).name: p.name for p in nbglob(as_path=True)}
+    base = f"{cfg.doc_host}/{cfg.doc_baseurl.strip('/')}/"
+
+    def own_page(m):
+        return defined().get(m[1] + (m[2] or ""), pages.get(m[1], m[1])) + (m[2] or "")
+
+    text = re.sub(re.escape(base) + r"(\w+\.html)(#[\w.]*)?", own_page, text)
+    text = re.sub(
+        r"(\.ipynb#[a-z]\w*)\.\w+\)", r"\1)", text
+    )  # a method has no heading of its own: its class,
+    text = re.sub(r"(\.ipynb)#_\w+\)", r"\1)", text)  # nor has a private name: its page
+    return text if cfg.git_url else re.sub(r"\[source\]\([^)]*\)\{[^}]*\}", "", text)
+
+
+def filter_text(text):
+    "The notebook in `text`, JSON, as Quarto shall see it"
+    from nbdev.processors import insert_warning
 
     nb = json.loads(text)
     # done already
@@ -192,49 +256,9 @@ def filter_text(text):
     for c in nb["cells"]:
         if c["cell_type"] == "code":
             c["source"] = one_line(joined(c["source"]))
-    nb = dict2nb(nb)
-    cfg, here, in_test = get_config(), os.getcwd(), os.environ.get("IN_TEST")
-    nb.path_ = "page.ipynb"  # nbdev wants a name, for an `output-file` that is dropped below
-    os.environ["IN_TEST"] = "1"
-    os.chdir(cfg.nbs_path)
-    try:
-        with redirect_stdout(io.StringIO()):
-            FilterDefaults()(nb)
-    finally:
-        os.chdir(here)
-        if in_test is None:
-            del os.environ["IN_TEST"]
-    front = nb.cells[0]
-    if front.cell_type == "raw":
-        front.source = re.sub(r"^output-file:.*\n", "", front.source, flags=re.M)
-    nb.metadata.pop("widgets", None)  # a widget does nothing on a page without a kernel
-    page = json.loads(nb2str(nb))
-    heading = "at the top"
-    for c in page["cells"]:
-        if c["cell_type"] == "markdown":
-            c["source"] = one_link(numbered(joined(c["source"])))
-            heading = next(iter(re.findall(r"^#+ +(.+?) *$", c["source"], re.M)[::-1]), heading)
-        if c["cell_type"] != "code":
-            continue
-        described(c, re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", ""))
-        c["outputs"] = [page_output(o) for o in c.get("outputs", [])]
-        fold_code(c)
-    for c in page["cells"]:  # a list of lines, as notebooks are stored
-        c["source"] = joined(c["source"]).splitlines(keepends=True)
-    res = json.dumps(page, indent=1, ensure_ascii=False) + "\n"
-    # nbdev links to /base/data.html; the page is made from 01_data.ipynb, and Quarto resolves a link to that
-    pages = {_nbpath2html(p).name: p.name for p in nbglob(as_path=True)}
-    base = f"{cfg.doc_host}/{cfg.doc_baseurl.strip('/')}/"
-
-    def own_page(m):
-        return defined().get(m[1] + (m[2] or ""), pages.get(m[1], m[1])) + (m[2] or "")
-
-    res = re.sub(re.escape(base) + r"(\w+\.html)(#[\w.]*)?", own_page, res)
-    res = re.sub(r"(\.ipynb#[a-z]\w*)\.\w+\)", r"\1)", res)  # a method has no heading of its own: its class,
-    res = re.sub(r"(\.ipynb)#_\w+\)", r"\1)", res)  # nor has a private name: its page
-    if not cfg.git_url:
-        res = re.sub(r"\[source\]\([^)]*\)\{[^}]*\}", "", res)
-    return res
+    page = by_nbdev(nb)
+    finish_cells(page["cells"])
+    return own_links(json.dumps(page, indent=1, ensure_ascii=False) + "\n")
 
 
 def main():

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from .batches import user_rows
-from .data import DataError, load, registry
+from .data import DataError, Dataset, load, registry
 from .evaluate import ranks, readable, recommend, table
 from .methods.counts import TUNED, DecayedTransitions, Markov1, Popularity
 from .methods.sasrec import SMALL, SASRec
@@ -22,6 +22,16 @@ from .runs import Run, load_model, run, runs_dir
 from .world import Oracle, load_world
 
 # %% ../nbs/14_demo.ipynb #c005
+def _counters(data: str, ds: Dataset) -> dict:  # name -> model
+    "What needs no training: counting models, and on the built-in dataset the one who knows the rules."
+    found = {
+        "popularity": Popularity(ds),
+        "Markov-1": Markov1(ds),
+        "decayed transitions": DecayedTransitions(ds, TUNED[data].config if data in TUNED else None),
+    }
+    return found | ({"oracle, who knows the rules": Oracle(load_world())} if data == "builtin" else {})
+
+
 def demo(
     data: str = "builtin",  # a name that `load` knows
     seed: int = 0,
@@ -34,25 +44,9 @@ def demo(
     "Counting models and SASRec on one dataset, ranked on the test items."
     ds, folder = load(data), Path(folder or runs_dir())
     test = user_rows(ds, "test")
-    r = {
-        "popularity": Popularity(ds),
-        "Markov-1": Markov1(ds),
-        "decayed transitions": DecayedTransitions(ds, TUNED[data].config if data in TUNED else None),
-    }
-    if data == "builtin":
-        r["oracle, who knows the rules"] = Oracle(load_world())
-    r = {n: ranks(m, test) for n, m in r.items()}
-    sas = run(
-        SASRec,
-        data,
-        seed=seed,
-        epochs=epochs,
-        device=device,
-        folder=folder,
-        again=again,
-        progress=progress,
-        **(SMALL if data == "builtin" else {}),
-    )
+    r = {n: ranks(m, test) for n, m in _counters(data, ds).items()}
+    how = dict(seed=seed, epochs=epochs, device=device, folder=folder, again=again, progress=progress)
+    sas = run(SASRec, data, **how, **(SMALL if data == "builtin" else {}))
     r["SASRec"] = sas.ranks
     t = table(r)
     picture = folder / f"{sas.path.stem}.png"
@@ -82,29 +76,7 @@ def chart(t: pd.DataFrame, name: str, metric: str = "NDCG@10"):  # a matplotlib 
     return fig
 
 # %% ../nbs/14_demo.ipynb #c011
-def study(args) -> int:  # exit status
-    "`seqrec study next` and `seqrec study list`."
-    from seqrec_nb.study.queue import agenda, open_experiments, work_through
-
-    try:
-        todo = open_experiments(args.dataset)
-        if args.what == "list":
-            t = agenda(todo, device=args.device)
-        else:
-            t = work_through(todo, args.hours, args.jobs, device=args.device)
-    except (DataError, ValueError, RuntimeError) as e:
-        print(f"seqrec: {e}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nseqrec: interrupted; the same command goes on from the last epochs", file=sys.stderr)
-        return 130
-    for row in t.itertuples():
-        print(f"{row.state:8} {row.experiment}" + (f": {row.why}" if row.why else ""))
-    return 0
-
-
-def main(argv=None) -> int:  # exit status
-    "The command line: `seqrec demo`."
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="seqrec", description="Sequential recommendation, in notebooks that are the library."
     )
@@ -128,25 +100,10 @@ def main(argv=None) -> int:  # exit status
     q.add_argument("--jobs", type=int, default=1, help="runs at a time")
     q.add_argument("--dataset", default="beauty", help="of the experiments")
     q.add_argument("--device", default="cpu", help="cpu or cuda")
-    args = parser.parse_args(argv)
-    if args.command == "study":
-        return study(args)
-    try:
-        ds = load(args.data)
-        print(
-            f"{ds}\nCounting, then training SASRec on {args.device}: each epoch is validated, the best one is"
-            " kept.",
-            flush=True,
-        )
-        t, sas, picture = demo(
-            args.data, args.seed, args.epochs, args.device, again=args.again, progress=True
-        )
-    except (DataError, ValueError) as e:
-        print(f"seqrec: {e}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nseqrec: interrupted; the same command goes on from the last epoch", file=sys.stderr)
-        return 130
+    return parser
+
+# %% ../nbs/14_demo.ipynb #9a8e7bb9
+def _tell(ds: Dataset, t: pd.DataFrame, sas: Run, picture: Path):
     a = sas.about
     print(
         f"\nTest items of {ds.name}, ranked among all items not yet seen; 95% intervals over"
@@ -167,7 +124,6 @@ def main(argv=None) -> int:  # exit status
         f"\nNext, the problem by hand:\n  {_near(lab) if lab.exists() else 'jupyter'} lab"
         " nbs/00_problem.ipynb"
     )
-    return 0
 
 
 def _near(path) -> str:  # relative to where the user stands, if that is shorter
@@ -175,3 +131,52 @@ def _near(path) -> str:  # relative to where the user stands, if that is shorter
         return min(os.path.relpath(path), str(path), key=len)
     except ValueError:
         return str(path)  # another drive
+
+# %% ../nbs/14_demo.ipynb #89ad01dd
+def study(args) -> int:  # exit status
+    "`seqrec study next` and `seqrec study list`."
+    from seqrec_nb.study.queue import agenda, open_experiments, work_through
+
+    try:
+        todo = open_experiments(args.dataset)
+        if args.what == "list":
+            t = agenda(todo, device=args.device)
+        else:
+            t = work_through(todo, args.hours, args.jobs, device=args.device)
+    except (DataError, ValueError, RuntimeError) as e:
+        print(f"seqrec: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nseqrec: interrupted; the same command goes on from the last epochs", file=sys.stderr)
+        return 130
+    for row in t.itertuples():
+        print(f"{row.state:8} {row.experiment}" + (f": {row.why}" if row.why else ""))
+    return 0
+
+
+def _demo(args) -> int:  # exit status
+    "`seqrec demo`."
+    try:
+        ds = load(args.data)
+        print(
+            f"{ds}\nCounting, then training SASRec on {args.device}: each epoch is validated, the best one is"
+            " kept.",
+            flush=True,
+        )
+        t, sas, picture = demo(
+            args.data, args.seed, args.epochs, args.device, again=args.again, progress=True
+        )
+    except (DataError, ValueError) as e:
+        print(f"seqrec: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nseqrec: interrupted; the same command goes on from the last epoch", file=sys.stderr)
+        return 130
+    _tell(ds, t, sas, picture)
+    return 0
+
+
+def main(argv=None) -> int:  # exit status
+    "The command line: `seqrec demo`."
+    args = _parser().parse_args(argv)
+    return study(args) if args.command == "study" else _demo(args)

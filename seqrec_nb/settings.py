@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['KINDS', 'ELSEWHERE', 'HANDED', 'JOINED', 'setting', 'weight', 'part', 'kinds_of', 'wanted', 'is_kind', 'inside',
            'checked', 'checked_part', 'plain', 'all_methods', 'registered', 'made', 'Config', 'made_by', 'digest',
-           'settings_table', 'config_for', 'Method', 'TrainingConfig', 'Protocol', 'Experiment', 'typed', 'no_value',
-           'check_how', 'check_dataset', 'experiment', 'join', 'joined']
+           'settings_table', 'config_for', 'Method', 'TrainingConfig', 'Protocol', 'Experiment', 'typed', 'check_how',
+           'check_dataset', 'check_names', 'no_value', 'experiment', 'join', 'joined']
 
 # %% ../nbs/18_settings.ipynb #s002
 import dataclasses
@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from .batches import REGISTERED, name_of, user_rows
-from .data import Dataset, registry
+from .data import Dataset, patch_to, registry
 from .evaluate import metric_of
 from .train import PRECISIONS, Objective, plain_step
 
@@ -425,14 +425,7 @@ class Experiment:
                 f"seed={seed!r}: one whole number. For several, study([e.but(seed=s) for s in ...])"
             )
         object.__setattr__(self, "seed", seed)
-        twice = self.names(self.config) & (
-            self.names(self.training) | self.names(self.protocol) | {"seed", "dataset"}
-        )
-        if twice:
-            raise TypeError(
-                f"{self.method.__qualname__} has a setting named {', '.join(sorted(twice))}, as a run has:"
-                " give it another name"
-            )
+        check_names(self)
 
     @staticmethod
     def names(config) -> set:
@@ -449,28 +442,6 @@ class Experiment:
     @property
     def max_len(self) -> int:  # most recent items that are read
         return getattr(self.config, "max_len", 50)
-
-    def has(self, name: str) -> bool:
-        return any(name in self.names(c) for c in (self.config, self.training, self.protocol))
-
-    def but(self, method: type | None = None, **values) -> "Experiment":
-        """The same but for some values, each by its name: `but(seed=1)`, `but(gamma=0., lr=3e-3)`. Another
-        method takes over the settings that it has too. Raises `TypeError` for a name that is none.
-        """
-        own = {n: values.pop(n) for n in [f.name for f in fields(Experiment)] if n in values}
-        config = own.pop("config", self.config)
-        if method is not None:
-            kept = {n: v for n, v in config.changed.items() if n in self.names(method.Config)}
-            config = method.Config(**kept)
-        parts = {"config": config, "training": self.training, "protocol": self.protocol} | own
-        check_how(parts["training"], parts["protocol"])
-        for name, part_ in parts.items():
-            takes = self.names(part_) if name in ("config", "training", "protocol") else ()
-            mine = {n: values.pop(n) for n in list(values) if n in takes}
-            parts[name] = replace(part_, **mine) if mine else part_
-        if values:
-            raise TypeError(no_value(next(iter(values)), parts["config"]))
-        return replace(self, **parts)
 
     def plain(self) -> dict:  # all but the dataset, as JSON can hold it
         training = self.training.plain() | {"rows": plain(self.rows)}
@@ -494,23 +465,6 @@ def typed(x) -> str:
     return getattr(x, "__qualname__", repr(x))
 
 
-HANDED = ("encoder", "sampler", "contrast", "make_views")  # what a method takes, and a run does not
-
-
-def no_value(name: str, config: Config) -> str:
-    "What to say to a value of a name that there is not."
-    own, training = Experiment.names(config), Experiment.names(TrainingConfig) | Experiment.names(Protocol)
-    there = [*own, *training]
-    near = [ELSEWHERE[name]] if ELSEWHERE.get(name) in there else difflib.get_close_matches(name, there, n=1)
-    method = type(config).method.__qualname__
-    return (
-        f"{method} has no setting {name!r}"
-        + (f"; did you mean {near[0]!r}?" if near else ".")
-        + f" It has {', '.join(f.name for f in fields(config))}; a run has {', '.join(sorted(training))}"
-        + (". A part of your own is given by a class, in `make_encoder` or `parts`" if name in HANDED else "")
-    )
-
-
 def check_how(training, protocol):
     for value, kind in ((training, TrainingConfig), (protocol, Protocol)):
         if not isinstance(value, kind):
@@ -527,6 +481,58 @@ def check_dataset(dataset):
         )
 
 
+def check_names(e: Experiment):
+    own, of_a_run = e.names(e.config), e.names(e.training) | e.names(e.protocol) | {"seed", "dataset"}
+    if twice := own & of_a_run:
+        raise TypeError(
+            f"{e.method.__qualname__} has a setting named {', '.join(sorted(twice))}, as a run has:"
+            " give it another name"
+        )
+
+# %% ../nbs/18_settings.ipynb #005638e7
+@patch_to(Experiment)
+def has(self, name: str) -> bool:
+    return any(name in self.names(c) for c in (self.config, self.training, self.protocol))
+
+
+@patch_to(Experiment)
+def but(self, method: type | None = None, **values) -> "Experiment":
+    """The same but for some values, each by its name: `but(seed=1)`, `but(gamma=0., lr=3e-3)`. Another
+    method takes over the settings that it has too. Raises `TypeError` for a name that is none.
+    """
+    own = {n: values.pop(n) for n in [f.name for f in fields(Experiment)] if n in values}
+    config = own.pop("config", self.config)
+    if method is not None:
+        kept = {n: v for n, v in config.changed.items() if n in self.names(method.Config)}
+        config = method.Config(**kept)
+    parts = {"config": config, "training": self.training, "protocol": self.protocol} | own
+    check_how(parts["training"], parts["protocol"])
+    for name, part_ in parts.items():
+        takes = self.names(part_) if name in ("config", "training", "protocol") else ()
+        mine = {n: values.pop(n) for n in list(values) if n in takes}
+        parts[name] = replace(part_, **mine) if mine else part_
+    if values:
+        raise TypeError(no_value(next(iter(values)), parts["config"]))
+    return replace(self, **parts)
+
+
+HANDED = ("encoder", "sampler", "contrast", "make_views")  # what a method takes, and a run does not
+
+
+def no_value(name: str, config: Config) -> str:
+    "What to say to a value of a name that there is not."
+    own, training = Experiment.names(config), Experiment.names(TrainingConfig) | Experiment.names(Protocol)
+    there = [*own, *training]
+    near = [ELSEWHERE[name]] if ELSEWHERE.get(name) in there else difflib.get_close_matches(name, there, n=1)
+    method = type(config).method.__qualname__
+    return (
+        f"{method} has no setting {name!r}"
+        + (f"; did you mean {near[0]!r}?" if near else ".")
+        + f" It has {', '.join(f.name for f in fields(config))}; a run has {', '.join(sorted(training))}"
+        + (". A part of your own is given by a class, in `make_encoder` or `parts`" if name in HANDED else "")
+    )
+
+# %% ../nbs/18_settings.ipynb #1e6d137c
 def experiment(
     what,  # a method, its config, or an experiment
     dataset=None,  # default: the experiment's, "builtin" for a method

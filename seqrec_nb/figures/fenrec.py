@@ -18,6 +18,14 @@ from ..study.compare import made_how
 from ..study.verdicts import Estimate, Verdict, all_hold, decide
 
 # %% ../../nbs/44_fenrec.ipynb #c005
+def _watched(history: pd.DataFrame, epoch: int) -> dict:  # kind -> quantiles
+    "What was watched at an epoch; nothing, where the run ended before."
+    if epoch not in history.index:
+        return {}
+    row = history.loc[epoch]
+    return {k: row[k] for k in KINDS if k in row and isinstance(row[k], list)}
+
+
 def histograms(
     run: Run | None, epochs: tuple = (5, 25, 50), bins: int = 50, what: str = ""
 ):  # a matplotlib figure
@@ -28,23 +36,14 @@ def histograms(
         blank(axes[0], what)
         [ax.axis("off") for ax in axes[1:]]
         return fig
-    groups = {
-        e: {k: h.loc[e, k] for k in KINDS if k in h and isinstance(h.loc[e, k], list)} if e in h.index else {}
-        for e in epochs
-    }
+    groups = {e: _watched(h, e) for e in epochs}
     every = [q for g in groups.values() for q in g.values()]
     # all but the outermost hundredth
     edges = np.linspace(min(q[1] for q in every), max(q[-2] for q in every), bins + 1)
     for ax, (e, g) in zip(axes, groups.items()):
         for k, q in g.items():
-            ax.stairs(
-                density(q, edges),
-                edges,
-                fill=True,
-                alpha=0.45,
-                color=KINDS[k],
-                label=f"{k}, median {q[len(q) // 2]:.1f}",
-            )
+            said = f"{k}, median {q[len(q) // 2]:.1f}"
+            ax.stairs(density(q, edges), edges, fill=True, alpha=0.45, color=KINDS[k], label=said)
         ax.set(title=f"epoch {e}" if g else f"epoch {e}: none, the run ended before", xlabel="inner product")
         if g:
             ax.legend(frameon=False, fontsize=7)
@@ -134,6 +133,31 @@ ANGLES = np.linspace(0, 2 * np.pi, 16, endpoint=False)
 PLACES = [(r * math.cos(a), r * math.sin(a)) for r in (9, 18, 30, 44) for a in ANGLES]
 
 
+def _on_the_right(place: tuple) -> bool:  # or straight above or below
+    return place[0] >= -1e-9
+
+
+def _name_at(ax, name: str, point: tuple, size: float):  # the annotation
+    "A name with a line to its point, which has no say in the layout."
+    line = dict(arrowstyle="-", lw=0.4, color="0.6", shrinkA=0, shrinkB=2)
+    offset = dict(xytext=(0, 0), textcoords="offset points", va="center")
+    text = ax.annotate(name, point, fontsize=size, arrowprops=line, **offset)
+    text.set_in_layout(False)
+    return text
+
+
+def _box(at: tuple, extent, right: bool) -> tuple:  # left, bottom, right, top
+    "The box of a text that begins, or ends, in a pixel."
+    x, y = at
+    left = x if right else x - extent.width
+    return left, y - extent.height / 2, left + extent.width, y + extent.height / 2
+
+
+def _covered(b: tuple, taken: list[tuple]) -> int:
+    "How many boxes a box overlaps."
+    return sum(b[0] < t[2] and t[0] < b[2] and b[1] < t[3] and t[1] < b[3] for t in taken)
+
+
 def label_points(
     ax, xy: dict[str, tuple], size: float = 7
 ) -> list:  # name -> data coordinates; the annotations
@@ -148,33 +172,14 @@ def label_points(
     taken, made = [(x - 4, y - 4, x + 4, y + 4) for x, y in dots.values()], []
     if ax.get_legend():
         taken.append(ax.get_legend().get_window_extent().extents)
-
-    def covered(b):
-        return sum(b[0] < t[2] and t[0] < b[2] and b[1] < t[3] and t[1] < b[3] for t in taken)
-
     for n, p in xy.items():
-        text = ax.annotate(
-            n,
-            p,
-            xytext=(0, 0),
-            textcoords="offset points",
-            fontsize=size,
-            va="center",
-            arrowprops=dict(arrowstyle="-", lw=0.4, color="0.6", shrinkA=0, shrinkB=2),
-        )
-        text.set_in_layout(False)
-        box = Text.get_window_extent(text)  # without the line
-        width, height = box.width, box.height
-
-        def place(offset):  # the box of the text there, in pixels
-            x, y = dots[n] + np.array(offset) * scale
-            left = x if offset[0] >= -1e-9 else x - width
-            return left, y - height / 2, left + width, y + height / 2
-
-        best = min(PLACES, key=lambda o: (covered(place(o)), math.hypot(*o)))
-        text.set_ha("left" if best[0] >= -1e-9 else "right")
+        text = _name_at(ax, n, p, size)
+        extent = Text.get_window_extent(text)  # without the line
+        boxes = {o: _box(dots[n] + np.array(o) * scale, extent, _on_the_right(o)) for o in PLACES}
+        best = min(PLACES, key=lambda o: (_covered(boxes[o], taken), math.hypot(*o)))
+        text.set_ha("left" if _on_the_right(best) else "right")
         text.set_position(best)
-        taken.append(place(best))
+        taken.append(boxes[best])
         made.append(text)
     return made
 

@@ -60,16 +60,9 @@ def sweep(
             ax.axhline(r.metrics()[metric], color=COLOURS[n], ls="--", lw=1.2, label=n)
     if log:
         ax.set_xscale("log")
-    ax.set(
-        xlabel=label
-        + (
-            f" (not stored yet: {', '.join(f'{v:g}' for v in runs if v not in known)})"
-            if len(known) < len(runs)
-            else ""
-        ),
-        ylabel=f"test {metric}",
-        ylim=(0, None),
-    )
+    absent = ", ".join(f"{v:g}" for v in runs if v not in known)
+    said = f"{label} (not stored yet: {absent})" if absent else label
+    ax.set(xlabel=said, ylabel=f"test {metric}", ylim=(0, None))
     ax.legend(frameon=False, fontsize=8)
     return fig
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..analyse import COLOURS, blank, command, head_rates, lengths_in_clusters, missing, panels
-from ..batches import user_rows
+from ..batches import Batch, user_rows
 from ..data import Dataset
 from ..evaluate import interval, metric_of
 from ..methods.intents import ICLREC, ICLREC_AUTHORS, encode_with_row, represent_all
@@ -80,31 +80,25 @@ def what_pushes(objective: Objective, ds: Dataset, batch_size: int = 512) -> dic
     rows, g = user_rows(ds, max_len=objective.encoder.max_len), torch.Generator().manual_seed(0)
     with torch.no_grad():
         batch = objective.prepare(rows.batch(torch.randperm(len(rows), generator=g)[:batch_size]), g)
-        row = encode_with_row(objective.encoder, batch, objective.pooling)[1]
-        mu, own, _, _ = objective.assign(objective.unit(row))
-        views = objective.encode_views(batch)
-        a, b = objective.compared(views, [objective.unit(v) for v in views])
-        z = torch.cat([a, b]).double()
-        B, n = len(a), torch.arange(len(a) * 2)
-        score, intent = (
-            (z @ z.T / objective.contrast.tau).fill_diagonal_(-torch.inf),
-            (z @ mu.double().T / objective.contrast.tau).scatter(1, own.repeat(2)[:, None], -torch.inf),
-        )
-        partner = score[n, (n + B) % (2 * B)]
-        others = score.index_put((n, (n + B) % (2 * B)), torch.tensor(-torch.inf).double())
-        share = torch.logsumexp(intent, 1) - torch.logsumexp(torch.cat([score, intent], 1), 1)
-    return {
-        "push": (
-            torch.stack(
-                [
-                    partner.mean(),
-                    others.amax(1).mean(),
-                    intent.amax(1).mean(),
-                    torch.logsumexp(share, 0).sub(np.log(2 * B)) / np.log(10),
-                ]
-            ).float()
-        )
-    }
+        score, intent = _exponents(objective, batch)
+    n = torch.arange(len(score))
+    at = n, n.roll(len(n) // 2)  # each view and its partner
+    others = score.index_put(at, torch.tensor(-torch.inf).double())
+    share = torch.logsumexp(intent, 1) - torch.logsumexp(torch.cat([score, intent], 1), 1)
+    logarithm = torch.logsumexp(share, 0).sub(np.log(len(n))) / np.log(10)
+    found = [score[at].mean(), others.amax(1).mean(), intent.amax(1).mean(), logarithm]
+    return {"push": torch.stack(found).float()}
+
+
+def _exponents(objective: Objective, batch: Batch) -> tuple[Tensor, Tensor]:  # [2B,2B], [2B,K]
+    "Of Eq. 14, for each view with the views and with the intents; -inf for itself and for its own intent."
+    row = encode_with_row(objective.encoder, batch, objective.pooling)[1]
+    mu, own, _, _ = objective.assign(objective.unit(row))
+    views = objective.encode_views(batch)
+    a, b = objective.compared(views, [objective.unit(v) for v in views])
+    z, tau = torch.cat([a, b]).double(), objective.contrast.tau
+    intent = (z @ mu.double().T / tau).scatter(1, own.repeat(2)[:, None], -torch.inf)
+    return (z @ z.T / tau).fill_diagonal_(-torch.inf), intent
 
 # %% ../../nbs/42_s4rec.ipynb #c007
 SCALED = {
@@ -250,6 +244,20 @@ def head_of(runs: dict[str, Run | None]) -> Tensor | None:  # [U] bool
     return r and torch.from_numpy(np.unpackbits(r.tensors["head"].numpy(), count=len(r.ranks))).bool()
 
 
+def _look(name: str) -> dict:  # of a bar
+    "A system's colour; another form of it has the same one, and is hatched."
+    other = {"ICLRec, authors' form": "ICLRec", "S4Rec as printed": "S4Rec"}
+    colour = COLOURS.get(other.get(name, name), "0.6")
+    return dict(color=colour, hatch="///" if name in other else "", alpha=0.8, edgecolor="0.3", linewidth=0.4)
+
+
+def _bars(ax, x, groups: list[Tensor], metric: str, **how):
+    "A bar for the ranks of each group of users, with their interval."
+    mean = np.array([metric_of(metric)(u).mean().item() for u in groups])
+    ends = np.array([interval(u, metric) for u in groups]).T
+    ax.bar(x, mean, yerr=abs(ends - mean), error_kw=dict(lw=0.8), **how)
+
+
 def head_and_tail(runs: dict[str, Run | None], what: dict[str, str]):  # a matplotlib figure
     "HR@5 and NDCG@5 of head and tail users, with 95% intervals over the users of each kind."
     fig, axes = panels(2, 4.8)
@@ -258,27 +266,11 @@ def head_and_tail(runs: dict[str, Run | None], what: dict[str, str]):  # a matpl
         blank(axes[0], "; ".join(what.values()) + ", then attach(..., clusters_of_users)")
         axes[1].axis("off")
         return fig
-    # hatched, in the colour of these
-    other = {"ICLRec, authors' form": "ICLRec", "S4Rec as printed": "S4Rec"}
     for ax, metric in zip(axes, ("HR@5", "NDCG@5")):
         for i, (n, r) in enumerate(known.items()):
-            users = [r.ranks[w] for w in (head, ~head)]
-            mean = np.array([metric_of(metric)(u).mean().item() for u in users])
-            ends = np.array([interval(u, metric) for u in users]).T
             x = np.arange(2) + 0.8 * (i - (len(known) - 1) / 2) / len(known)
-            ax.bar(
-                x,
-                mean,
-                0.75 / len(known),
-                yerr=abs(ends - mean),
-                error_kw=dict(lw=0.8),
-                label=n,
-                alpha=0.8,
-                edgecolor="0.3",
-                linewidth=0.4,
-                color=COLOURS.get(other.get(n, n), "0.6"),
-                hatch="///" if n in other else "",
-            )
+            how = dict(width=0.75 / len(known), label=n, **_look(n))
+            _bars(ax, x, [r.ranks[w] for w in (head, ~head)], metric, **how)
         ax.set(xticks=[0, 1], xticklabels=["head", "tail"], ylabel=f"test {metric}")
     axes[0].legend(frameon=False, fontsize=7)
     missing(axes[0], [what[n] for n in runs if n not in known])

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..batches import Batch, Rows, layout_for, register, training_part
-from ..data import Dataset, check_whole, with_attributes
+from ..data import Dataset, check_whole, patch_to, with_attributes
 from .cloze import at_mask
 from .sasrec import LOSSES, NextItemMethod, TransformerConfig
+from ..nn.augment import draw, place, window
 from ..nn.encoders import Transformer
 from ..nn.samplers import UniformNegatives
 from ..runs import load_model, stored_run
@@ -81,106 +82,107 @@ class Pretraining(Objective):
         train = training_part(rows.ds)
         self.sampler, self.stream = UniformNegatives(rows.ds), rows.ds.items if self.whole else train.items
 
-    def prepare(self, batch, generator=None):
-        items, n, (B, L), MASK = batch.items, batch.length[:, None], batch.items.shape, self.encoder.mask_item
+# %% ../../nbs/28_pretraining.ipynb #2b6f8759
+@patch_to(Pretraining)
+def prepare(self, batch, generator=None):
+    items, n, MASK = batch.items, batch.length, self.encoder.mask_item
+    at = place(n, items.shape[1])
+    there, last, several = at >= 0, at == n[:, None] - 1, (n > 1)[:, None]
+    drawn = torch.rand(items.shape, generator=generator, device=items.device) < self.mask
+    masked = there & (drawn | last)  # the last one always
+    inside, other = self.segment(at, n, generator)
+    hidden = torch.where(there, MASK, 0)
+    context, positive = torch.where(inside & several, MASK, items), torch.where(inside, items, hidden)
+    # a row of one item is all three
+    negative = torch.where(inside & several, other, positive)
+    passes = torch.cat([torch.where(masked, MASK, items), context, positive, negative])
+    return self.with_plan(batch, masked, passes, generator)
 
-        # [B,1], 0..below-1
-        def draw(below):
-            return (
-                torch.rand((B, 1), dtype=torch.float64, generator=generator, device=items.device) * below
-            ).long()
 
-        # [B,L] 0..n-1 in the row, negative in padding
-        place = torch.arange(L, device=items.device) - L + n
-        real, alone = place >= 0, n == 1
-        # the last one always
-        masked = real & (
-            (torch.rand((B, L), generator=generator, device=items.device) < self.mask) | (place == n - 1)
-        )
-        # of the segment: 1..n/2
-        length = 1 + draw((n // 2).clamp_min(1))
-        start = draw(n - length + 1)
-        inside = (place >= start) & (place < start + length)
-        # as many items in a row from anywhere
-        other = self.stream[
-            (draw(len(self.stream) - length + 1) + place - start).clamp(0, len(self.stream) - 1)
-        ]
-        hidden = torch.where(real, MASK, 0)
-        context, positive = torch.where(inside & ~alone, MASK, items), torch.where(inside, items, hidden)
-        # a row of one item is all three
-        negative = torch.where(inside & ~alone, other, positive)
-        return self.with_plan(
-            batch,
-            masked,
-            torch.cat([torch.where(masked, MASK, items), context, positive, negative]),
-            generator,
-        )
+@patch_to(Pretraining)
+def segment(self, at: Tensor, n: Tensor, generator=None) -> tuple[Tensor, Tensor]:
+    """Where a stretch of up to half of the items is cut out, and as many items in a row from anywhere.
 
-    def with_plan(self, batch: Batch, masked: Tensor, passes: Tensor, generator=None) -> Batch:
-        "Keep what was drawn: which slots are masked [B,L], and the four encoder inputs [4B,L]."
-        batch.passes, batch.layout4 = passes, layout_for(batch.length.repeat(4), passes.shape[1])
-        # [M], the first input's
-        kept = batch.layout4.kept[: len(batch.layout4.kept) // 4]
-        hit = masked.flatten()[kept]
-        batch.truth, batch.masked, batch.visible = (
-            batch.items.flatten()[kept],
-            hit.nonzero().squeeze(1),
-            (~hit & (batch.items > 0).flatten()[kept]).nonzero().squeeze(1),
-        )
-        batch.negative = self.sampler(
-            batch.user[kept[batch.masked] // passes.shape[1]], 1, generator
-        ).squeeze(1)
-        return batch
+    `at` [B,L] is each slot's place in its row, `n` [B] the row's length; both results are [B,L].
+    """
+    length = 1 + draw((n // 2).clamp_min(1), generator)
+    start = draw(n - length + 1, generator)
+    begin = draw(len(self.stream) - length + 1, generator)
+    from_there = (begin - start)[:, None] + at
+    return window(n, start, length, at.shape[1]), self.stream[from_there.clamp(0, len(self.stream) - 1)]
 
-    # [M,D] all positions of the masked rows; [B,D] each, the last positions of context, positive and negative
-    # segment
-    def encode(self, batch: Batch):
-        B, M = len(batch), len(batch.layout4.kept) // 4
-        at = torch.cat([torch.arange(M, device=batch.passes.device), batch.layout4.last[B:]])
-        return self.encoder(batch.passes, batch.layout4, causal=False, at=at).split([M, B, B, B])
 
-    def prefer(
-        self, good: Tensor, bad: Tensor
-    ) -> Tensor:  # [n] scores of true pairs, [n] of false ones -> scalar
-        if self.double_sigmoid:
-            good, bad = good.sigmoid(), bad.sigmoid()
-        return -F.logsigmoid(good - bad).sum()
+@patch_to(Pretraining)
+def with_plan(self, batch: Batch, masked: Tensor, passes: Tensor, generator=None) -> Batch:
+    "Keep what was drawn: which slots are masked [B,L], and the four encoder inputs [4B,L]."
+    batch.passes, batch.layout4 = passes, layout_for(batch.length.repeat(4), passes.shape[1])
+    # [M], the first input's
+    kept = batch.layout4.kept[: len(batch.layout4.kept) // 4]
+    hit = masked.flatten()[kept]
+    batch.truth, batch.masked, batch.visible = (
+        batch.items.flatten()[kept],
+        hit.nonzero().squeeze(1),
+        (~hit & (batch.items > 0).flatten()[kept]).nonzero().squeeze(1),
+    )
+    batch.negative = self.sampler(batch.user[kept[batch.masked] // passes.shape[1]], 1, generator).squeeze(1)
+    return batch
 
-    def tell(
-        self,
-        h: Tensor,
-        items: Tensor,
-        # [M,D] states, [M] items whose attributes they should name -> scalar
-    ) -> Tensor:
-        return F.binary_cross_entropy_with_logits(
-            h @ self.attributes.weight.T, self.has[items].to(h.dtype), reduction="sum"
-        )
+# %% ../../nbs/28_pretraining.ipynb #7d87bd0c
+@patch_to(Pretraining)
+def encode(self, batch: Batch):
+    """[M,D] all positions of the masked rows; [B,D] each, the last positions of context, positive and
+    negative segment.
+    """
+    B, M = len(batch), len(batch.layout4.kept) // 4
+    at = torch.cat([torch.arange(M, device=batch.passes.device), batch.layout4.last[B:]])
+    return self.encoder(batch.passes, batch.layout4, causal=False, at=at).split([M, B, B, B])
 
-    def terms(self, batch):
-        h, *segments = self.encode(batch)
-        masked, truth, table = h[batch.masked], batch.truth[batch.masked], self.encoder.table()
-        # [2,n]
-        score = (F.embedding(torch.stack([truth, batch.negative]), table) * self.mip(masked)).sum(-1)
-        context, positive, negative = segments
-        context = self.sp(context)
-        # L_MIP
-        terms = {
-            "mip": self.prefer(*score),
-            # L_SP
-            "sp": self.prefer((context * positive).sum(-1), (context * negative).sum(-1)),
+
+@patch_to(Pretraining)
+def prefer(
+    self, good: Tensor, bad: Tensor
+) -> Tensor:  # [n] scores of true pairs, [n] of false ones -> scalar
+    if self.double_sigmoid:
+        good, bad = good.sigmoid(), bad.sigmoid()
+    return -F.logsigmoid(good - bad).sum()
+
+
+@patch_to(Pretraining)
+def tell(
+    self,
+    h: Tensor,
+    items: Tensor,
+    # [M,D] states, [M] items whose attributes they should name -> scalar
+) -> Tensor:
+    return F.binary_cross_entropy_with_logits(
+        h @ self.attributes.weight.T, self.has[items].to(h.dtype), reduction="sum"
+    )
+
+
+@patch_to(Pretraining)
+def terms(self, batch):
+    h, *segments = self.encode(batch)
+    masked, truth, table = h[batch.masked], batch.truth[batch.masked], self.encoder.table()
+    # [2,n]
+    score = (F.embedding(torch.stack([truth, batch.negative]), table) * self.mip(masked)).sum(-1)
+    context, positive, negative = segments
+    context = self.sp(context)
+    terms = {
+        "mip": self.prefer(*score),
+        "sp": self.prefer((context * positive).sum(-1), (context * negative).sum(-1)),
+    }
+    if self.has is not None:
+        terms |= {
+            "aap": self.tell(self.aap(h[batch.visible]), batch.truth[batch.visible]),
+            "map": self.tell(self.map(masked), truth),
         }
-        # L_AAP
-        if self.has is not None:
-            terms |= {
-                "aap": self.tell(self.aap(h[batch.visible]), batch.truth[batch.visible]),
-                # L_MAP
-                "map": self.tell(self.map(masked), truth),
-            }
-        return {name: x / len(batch) for name, x in terms.items()}
+    return {name: x / len(batch) for name, x in terms.items()}
 
-    # as MIP would: a mask token after the history, in place of the oldest item where the row is full
-    def score(self, batch):
-        return self.mip(at_mask(self.encoder, batch)) @ self.encoder.table()[: batch.rows.ds.n_items + 1].T
+
+@patch_to(Pretraining)
+def score(self, batch):
+    "As MIP would: a mask token after the history, in place of the oldest item where the row is full."
+    return self.mip(at_mask(self.encoder, batch)) @ self.encoder.table()[: batch.rows.ds.n_items + 1].T
 
 # %% ../../nbs/28_pretraining.ipynb #c013
 @dataclass(frozen=True)

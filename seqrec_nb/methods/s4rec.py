@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..batches import register
+from ..data import patch_to
 from .intents import encode_with_row, represent_all
 from .sasrec import LOSSES, NextItemMethod, TransformerConfig
 from .views import Contrast, InfoNCE, any_of, twice
@@ -215,45 +216,59 @@ class S4Rec(NextItemMethod, Contrast):
         super().observe(terms)
         self.scale_back()
 
-    def on(self, *terms: str) -> bool:
-        return any(self.weight(t) for t in terms)
+# %% ../../nbs/32_s4rec.ipynb #2254bd3c
+@patch_to(S4Rec)
+def on(self, *terms: str) -> bool:
+    return any(self.weight(t) for t in terms)
 
-    def prepare(self, batch, generator=None):
-        kind = Contrast if self.on("views", "distillation") else NextItem
-        return kind.prepare(self, batch, generator)
 
-    def assign(self, z: Tensor) -> tuple:  # [B,D] -> mu [K,D], h(u) [B], scores [B,K], q [B,K]
-        "The intents, and whose is whose."
-        score = self.intents(z)  # of Eq. 7; its softmax is p
-        q = sinkhorn(score, self.config.eps, self.config.rounds)  # Eq. 9-11
-        return self.unit(self.intents.weight), self.own(score, q), score, q
+@patch_to(S4Rec)
+def prepare(self, batch, generator=None):
+    kind = Contrast if self.on("views", "distillation") else NextItem
+    return kind.prepare(self, batch, generator)
 
-    def own(self, score, q):  # h(u)
-        return score.argmax(1)
 
-    def compared(self, views, units):  # which of them the contrast takes
-        return units
+@patch_to(S4Rec)
+def assign(self, z: Tensor) -> tuple:  # [B,D] -> mu [K,D], h(u) [B], scores [B,K], q [B,K]
+    "The intents, and whose is whose."
+    score = self.intents(z)  # of Eq. 7; its softmax is p
+    q = sinkhorn(score, self.config.eps, self.config.rounds)  # Eq. 9-11
+    return self.unit(self.intents.weight), self.own(score, q), score, q
 
-    def distil(self, intent, a, b):
-        return distillation(intent, a, b, tau=self.config.tau3)
 
-    def terms(self, batch):
-        h, z = encode_with_row(self.encoder, batch, self.pooling)  # Eq. 6
-        z = self.unit(z)
-        terms = {"next_item": self.next_item(h, batch)}  # Eq. 1
-        if self.on("clusters", "views", "distillation"):
-            mu, own, score, q = self.assign(z)
-        if self.on("clusters"):
-            terms["clusters"] = assignment_loss(q, score, self.config.tau1)  # Eq. 8
-        if self.on("views", "distillation"):
-            views = self.encode_views(batch)
-            units = [self.unit(v) for v in views]
-            contrast = self.contrast.of(batch, views, self.epoch)
-            terms["views"] = contrast(*self.compared(views, units), None, mu, own)  # Eq. 14
-            terms["distillation"] = self.distil(mu[own], *units)  # Eq. 15-16
-        if self.on("head"):
-            terms["head"] = adversarial_loss(self.classifier, z, self.head[batch.user])  # Eq. 17
-        return terms  # Eq. 18 is their weighted sum
+@patch_to(S4Rec)
+def own(self, score, q):  # h(u)
+    return score.argmax(1)
+
+
+@patch_to(S4Rec)
+def compared(self, views, units):  # which of them the contrast takes
+    return units
+
+
+@patch_to(S4Rec)
+def distil(self, intent, a, b):
+    return distillation(intent, a, b, tau=self.config.tau3)
+
+
+@patch_to(S4Rec)
+def terms(self, batch):
+    h, z = encode_with_row(self.encoder, batch, self.pooling)  # Eq. 6
+    z = self.unit(z)
+    terms = {"next_item": self.next_item(h, batch)}  # Eq. 1
+    if self.on("clusters", "views", "distillation"):
+        mu, own, score, q = self.assign(z)
+    if self.on("clusters"):
+        terms["clusters"] = assignment_loss(q, score, self.config.tau1)  # Eq. 8
+    if self.on("views", "distillation"):
+        views = self.encode_views(batch)
+        units = [self.unit(v) for v in views]
+        contrast = self.contrast.of(batch, views, self.epoch)
+        terms["views"] = contrast(*self.compared(views, units), None, mu, own)  # Eq. 14
+        terms["distillation"] = self.distil(mu[own], *units)  # Eq. 15-16
+    if self.on("head"):
+        terms["head"] = adversarial_loss(self.classifier, z, self.head[batch.user])  # Eq. 17
+    return terms  # Eq. 18 is their weighted sum
 
 # %% ../../nbs/32_s4rec.ipynb #c031
 @register

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..batches import Batch, layout_for, register
+from ..data import patch_to
 from .intents import represent_all
 from .sasrec import LOSSES, NextItemMethod, TransformerConfig
 from .views import REPRESENT, Contrast, InfoNCE
@@ -159,52 +160,66 @@ class SparseEnNet(NextItemMethod, Contrast):
         # U_g, for the whole epoch; a row is known by the place of its target
         self.member[rows.start + rows.length] = self.kmeans.fit(z).assign(z)
 
-    def prepare(self, batch, generator=None):
-        self.loss.prepare(batch, self, generator)
-        # two distinct operators for each row; the second once more, drawn anew
-        i, j = choose_two(self.operators, batch.length, generator, least=1)
-        which, batch.operator = torch.cat([i, j, j]), torch.cat([i, j])
-        items, n = per_row(self.operators, which, batch.items.repeat(3, 1), batch.length.repeat(3), generator)
-        size = share(n, self.config.pool_ratio, 2) * (which == self.config.operators.find("P"))
-        start = draw(starts(n, size, self.inclusive_start), generator)
-        views = 3 if self.weight("stability") else 2
-        batch.views = [x[: views * len(batch)] for x in (items, n, start, size)]
-        self.contrast.prepare(batch, self, generator)
-        return batch
+# %% ../../nbs/33_sparseennet.ipynb #2f1942c8
+@patch_to(SparseEnNet)
+def prepare(self, batch, generator=None):
+    self.loss.prepare(batch, self, generator)
+    # two distinct operators for each row; the second once more, drawn anew
+    i, j = choose_two(self.operators, batch.length, generator, least=1)
+    which, batch.operator = torch.cat([i, j, j]), torch.cat([i, j])
+    items, n = per_row(self.operators, which, batch.items.repeat(3, 1), batch.length.repeat(3), generator)
+    size = share(n, self.config.pool_ratio, 2) * (which == self.config.operators.find("P"))
+    start = draw(starts(n, size, self.inclusive_start), generator)
+    views = 3 if self.weight("stability") else 2
+    batch.views = [x[: views * len(batch)] for x in (items, n, start, size)]
+    self.contrast.prepare(batch, self, generator)
+    return batch
 
-    def encode_views(self, batch: Batch) -> tuple[Tensor, ...]:
-        "[B,D] of the first operator, of the second, and, where it is wanted, of the second once more."
-        x, n = pooled(self.encoder.table(), *batch.views)  # Eq. 5
-        return REPRESENT[self.pooling](self.encoder, x, layout_for(n, x.shape[1])).split(len(batch))
 
-    def near_cluster(self, z: Tensor, cluster: Tensor) -> Tensor:  # [B,D], [B] -> scalar, Eq. 13
-        return prototype_nce(z, self.kmeans.intents(), cluster, self.config.tau)
+@patch_to(SparseEnNet)
+def encode_views(self, batch: Batch) -> tuple[Tensor, ...]:
+    "[B,D] of the first operator, of the second, and, where it is wanted, of the second once more."
+    x, n = pooled(self.encoder.table(), *batch.views)  # Eq. 5
+    return REPRESENT[self.pooling](self.encoder, x, layout_for(n, x.shape[1])).split(len(batch))
 
-    def pairs(self, a, operator) -> dict:  # what `stability_loss` is told beside a pair of one operator
-        return {"other": a}
+# %% ../../nbs/33_sparseennet.ipynb #fae47b7e
+@patch_to(SparseEnNet)
+def near_cluster(self, z: Tensor, cluster: Tensor) -> Tensor:  # [B,D], [B] -> scalar, Eq. 13
+    return prototype_nce(z, self.kmeans.intents(), cluster, self.config.tau)
 
-    def stability_reversal(self) -> float:
-        return self.config.reversal
 
-    def unstable(self, a, b, again, operator) -> Tensor:  # [B,D] each, [B] the operator of b -> scalar
-        told = self.pairs(a, operator)
-        return stability_loss(self.guess_same, b, again, scale=self.stability_reversal(), **told)
+@patch_to(SparseEnNet)
+def pairs(self, a, operator) -> dict:  # what `stability_loss` is told beside a pair of one operator
+    return {"other": a}
 
-    def terms(self, batch):
-        a, b, *again = self.encode_views(batch)
-        contrast = self.contrast.of(batch, (a, b), self.epoch)
-        terms = {
-            "next_item": self.next_item(self.hidden(batch), batch),  # Eq. 12
-            "views": contrast(a, b),  # Eq. 11
-        }
-        if self.weight("clusters"):
-            cluster = self.member[batch.rows.start + batch.rows.length]  # [B] each row's own
-            terms["clusters"] = sum(self.near_cluster(z, cluster) for z in (a, b)) / 2  # Eq. 13
-        told = torch.cat([a, b]), batch.operator  # by the discriminator, Eq. 6-8
-        terms["augmentation"] = adversarial_loss(self.guess_operator, *told, self.config.reversal)
-        if again:
-            terms["stability"] = self.unstable(a, b, *again, batch.operator[len(batch) :])  # Eq. 9-10
-        return terms  # Eq. 14 is their weighted sum
+
+@patch_to(SparseEnNet)
+def stability_reversal(self) -> float:
+    return self.config.reversal
+
+
+@patch_to(SparseEnNet)
+def unstable(self, a, b, again, operator) -> Tensor:  # [B,D] each, [B] the operator of b -> scalar
+    told = self.pairs(a, operator)
+    return stability_loss(self.guess_same, b, again, scale=self.stability_reversal(), **told)
+
+
+@patch_to(SparseEnNet)
+def terms(self, batch):
+    a, b, *again = self.encode_views(batch)
+    contrast = self.contrast.of(batch, (a, b), self.epoch)
+    terms = {
+        "next_item": self.next_item(self.hidden(batch), batch),  # Eq. 12
+        "views": contrast(a, b),  # Eq. 11
+    }
+    if self.weight("clusters"):
+        cluster = self.member[batch.rows.start + batch.rows.length]  # [B] each row's own
+        terms["clusters"] = sum(self.near_cluster(z, cluster) for z in (a, b)) / 2  # Eq. 13
+    told = torch.cat([a, b]), batch.operator  # by the discriminator, Eq. 6-8
+    terms["augmentation"] = adversarial_loss(self.guess_operator, *told, self.config.reversal)
+    if again:
+        terms["stability"] = self.unstable(a, b, *again, batch.operator[len(batch) :])  # Eq. 9-10
+    return terms  # Eq. 14 is their weighted sum
 
 # %% ../../nbs/33_sparseennet.ipynb #c021
 @register

@@ -234,6 +234,18 @@ def relative_difference(
     return Estimate(mean / base, (mean - half) / base, (mean + half) / base, f"{x.shape[1]:,} users, {seeds}")
 
 
+def _unlike(runs: list[Run]) -> list[str]:
+    "In what the protocol of these runs differs; a counter has none."
+    said = {
+        "seen_score": "what seen items score",
+        "spare_held_out": "negatives",
+        "select": "the choice of the epoch",
+    }
+    how = [r.about["training"] | r.about["protocol"] for r in runs if r.about["history"]]
+    differ = [what for part, what in said.items() if len({str(h.get(part)) for h in how}) > 1]
+    return [f"the two differ in {what}" for what in differ]
+
+
 def objections(
     a: list[Run],
     b: list[Run],
@@ -254,23 +266,7 @@ def objections(
     for name, runs in drawn:
         said = dict.fromkeys(w for r in runs if (w := waited(r)))
         found += [f"{name}: {w}" for w in said]
-    for part, what in {
-        "seen_score": "what seen items score",
-        "spare_held_out": "negatives",
-        "select": "the choice of the epoch",
-    }.items():
-        if (
-            len(
-                {
-                    str((r.about["training"] | r.about["protocol"]).get(part))
-                    for r in [*a, *b]
-                    if r.about["history"]
-                }
-            )
-            > 1
-        ):
-            found.append(f"the two differ in {what}")
-    return tuple(found)
+    return (*found, *_unlike([*a, *b]))
 
 
 def better(
