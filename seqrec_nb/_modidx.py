@@ -929,6 +929,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                                                                              'seqrec_nb/methods/s4rec.py'),
                                          'seqrec_nb.methods.s4rec.S4RecRawViewsKMeans': ( 's4rec.html#s4recrawviewskmeans',
                                                                                           'seqrec_nb/methods/s4rec.py'),
+                                         'seqrec_nb.methods.s4rec.S4RecRawViewsKMeans.__init__': ( 's4rec.html#s4recrawviewskmeans.__init__',
+                                                                                                   'seqrec_nb/methods/s4rec.py'),
                                          'seqrec_nb.methods.s4rec.S4RecTaughtIntents': ( 's4rec.html#s4rectaughtintents',
                                                                                          'seqrec_nb/methods/s4rec.py'),
                                          'seqrec_nb.methods.s4rec.S4RecTaughtIntents.distil': ( 's4rec.html#s4rectaughtintents.distil',

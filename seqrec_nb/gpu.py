@@ -274,7 +274,7 @@ def _recorded(self, index: Tensor) -> dict[str, Tensor]:
 @patch_to(CapturedStep)
 def _plain(self) -> dict:
     return {
-        p: v for p, v, _ in held(self.training.objective) if isinstance(v, PLAIN) and p != "asked_for_epoch"
+        p: v for p, v, _ in held(kept_by(self.training)) if isinstance(v, PLAIN) and p != "0.asked_for_epoch"
     }
 
 

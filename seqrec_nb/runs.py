@@ -35,7 +35,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from .gpu import CapturedStep
 from torch import Tensor
 
 import seqrec_nb
@@ -53,6 +52,7 @@ from seqrec_nb.data import (
     setting,
 )
 from .evaluate import metrics, ranks, validation
+from .gpu import CapturedStep
 from seqrec_nb.settings import (
     Experiment,
     Protocol,

@@ -20,6 +20,7 @@ READINGS = {
     if isinstance(f, type) and issubclass(f, Method) and f not in {e.method for e in EXPERIMENTS.values()}
     if "start" not in f.Config.__dataclass_fields__
 }
+READINGS["S4RecRawViewsKMeans"] = READINGS["S4RecRawViewsKMeans"].but(clusters=0.0)
 ALL = EXPERIMENTS | READINGS
 
 
@@ -65,13 +66,20 @@ def draws_of(layout):
         torch.rand = real
 
 
-def loss_and_gradients(t, index, seed=0):
+def take_over(batch, like):
+    "S3-Rec draws negatives for masked positions, in a rectangle for all: take the same ones."
+    if like is not None and hasattr(batch, "counts"):
+        batch.negative = like.negative[batch.layout4.kept[batch.masked]]
+
+
+def loss_and_gradients(t, index, like=None, seed=0):
     g, o = torch.Generator().manual_seed(seed), t.objective.train()
     torch.manual_seed(seed)
     batch = t.rows.batch(index)
     # BPR-MF and Caser take windows of their own, without a layout
     with draws_of(batch.layout) if batch.length.min() else nullcontext():
         batch = o.prepare(batch, g)
+        take_over(batch, like)
         terms = o.terms(batch)
         grads = torch.autograd.grad(o.total(terms), list(o.parameters()), allow_unused=True)
     return batch, terms, grads
@@ -86,10 +94,10 @@ def test_padded_is_packed(name):
     t.objective.epoch = 2
     t.objective.train().on_epoch(2, t.rows)
     index = torch.arange(0, len(t.rows), 2)[:60]
-    _, packed, packed_grads = loss_and_gradients(t, index)
     with rectangles():
-        _, padded, padded_grads = loss_and_gradients(t, index)
+        batch, padded, padded_grads = loss_and_gradients(t, index)
+    _, packed, packed_grads = loss_and_gradients(t, index, like=batch)
     for term, value in packed.items():
-        torch.testing.assert_close(value, padded[term], atol=1e-6, rtol=0, msg=term)
+        torch.testing.assert_close(value, padded[term], atol=1e-6, rtol=1e-6, msg=term)
     for (name, _), a, b in zip(t.objective.named_parameters(), packed_grads, padded_grads):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=0, msg=name)

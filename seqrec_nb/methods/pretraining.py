@@ -118,12 +118,14 @@ def with_plan(self, batch: Batch, masked: Tensor, passes: Tensor, generator=None
     batch.passes, batch.layout4 = passes, layout_for(batch.length.repeat(4), passes.shape[1])
     # [M], the first input's
     kept = batch.layout4.kept[: len(batch.layout4.kept) // 4]
-    hit = masked.flatten()[kept]
-    batch.truth, batch.masked, batch.visible = (
-        batch.items.flatten()[kept],
-        hit.nonzero().squeeze(1),
-        (~hit & (batch.items > 0).flatten()[kept]).nonzero().squeeze(1),
-    )
+    batch.truth, hit = batch.items.flatten()[kept], masked.flatten()[kept]
+    seen = ~hit & (batch.items > 0).flatten()[kept]
+    if batch.layout4.cell is None:  # a rectangle: all positions, and whether each counts
+        batch.masked = batch.visible = torch.arange(len(kept), device=kept.device)
+        batch.counts = hit, seen
+    else:
+        batch.masked, batch.visible = hit.nonzero().squeeze(1), seen.nonzero().squeeze(1)
+        batch.counts = None, None
     batch.negative = self.sampler(batch.user[kept[batch.masked] // passes.shape[1]], 1, generator).squeeze(1)
     return batch
 
@@ -140,11 +142,12 @@ def encode(self, batch: Batch):
 
 @patch_to(Pretraining)
 def prefer(
-    self, good: Tensor, bad: Tensor
-) -> Tensor:  # [n] scores of true pairs, [n] of false ones -> scalar
+    self, good: Tensor, bad: Tensor, counts: Tensor | None = None
+) -> Tensor:  # [n] scores of true pairs, [n] of false ones, [n] whether each counts -> scalar
     if self.double_sigmoid:
         good, bad = good.sigmoid(), bad.sigmoid()
-    return -F.logsigmoid(good - bad).sum()
+    better = F.logsigmoid(good - bad)
+    return -(better if counts is None else better * counts).sum()
 
 
 @patch_to(Pretraining)
@@ -152,29 +155,30 @@ def tell(
     self,
     h: Tensor,
     items: Tensor,
-    # [M,D] states, [M] items whose attributes they should name -> scalar
+    counts: Tensor | None = None,
+    # [M,D] states, [M] items whose attributes they should name, [M] whether each counts -> scalar
 ) -> Tensor:
-    return F.binary_cross_entropy_with_logits(
-        h @ self.attributes.weight.T, self.has[items].to(h.dtype), reduction="sum"
-    )
+    score, has = h @ self.attributes.weight.T, self.has[items].to(h.dtype)
+    counts = None if counts is None else counts[:, None].to(h.dtype)
+    return F.binary_cross_entropy_with_logits(score, has, counts, reduction="sum")
 
 
 @patch_to(Pretraining)
 def terms(self, batch):
-    h, *segments = self.encode(batch)
+    (h, *segments), (hit, seen) = self.encode(batch), batch.counts
     masked, truth, table = h[batch.masked], batch.truth[batch.masked], self.encoder.table()
     # [2,n]
     score = (F.embedding(torch.stack([truth, batch.negative]), table) * self.mip(masked)).sum(-1)
     context, positive, negative = segments
     context = self.sp(context)
     terms = {
-        "mip": self.prefer(*score),
+        "mip": self.prefer(*score, hit),
         "sp": self.prefer((context * positive).sum(-1), (context * negative).sum(-1)),
     }
     if self.has is not None:
         terms |= {
-            "aap": self.tell(self.aap(h[batch.visible]), batch.truth[batch.visible]),
-            "map": self.tell(self.map(masked), truth),
+            "aap": self.tell(self.aap(h[batch.visible]), batch.truth[batch.visible], seen),
+            "map": self.tell(self.map(masked), truth, hit),
         }
     return {name: x / len(batch) for name, x in terms.items()}
 

@@ -432,7 +432,12 @@ S4REC["builtin"] = Experiment(S4RecConfig(n_clusters=32, layers=1))  # chosen
 
 @register
 class S4RecRawViewsKMeans(S4RecRawViews, S4RecKMeans):
-    "Both: `S4RecRawViews` and `S4RecKMeans`."
+    "Both: `S4RecRawViews` and `S4RecKMeans`. Raises `ValueError` for a weight of clusters, as the latter."
+
+    def __init__(self, ds, *given, **named):
+        super().__init__(ds, *given, **named)
+        if self.config.clusters:
+            raise ValueError("K-means learns nothing by gradient: clusters=0.")
 
 
 def ablations(e: Experiment) -> dict[str, Experiment]:
