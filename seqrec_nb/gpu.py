@@ -175,7 +175,7 @@ class CapturedStep:
 
     def __init__(
         self,
-        # or something that has its `eager`, `objective`, `opt`, `rows`, `batch_size`, `generators` and `epoch`
+        # or what has its `eager`, `objective`, `opt`, `rows`, `batch_size`, `generators` and `epoch`
         training: Training,
         graph=CudaGraph,  # (*generators) -> something with `run_beside`, `record` and `replay`
         strict: bool = False,  # raise an error instead of going on without a recording
@@ -231,7 +231,7 @@ def snapshot(training: Training):  # a function that brings everything back
 
 
 def kept_by(training) -> list:
-    "What a step of it may change, beside Adam: the objective; of [several at once](15_stacked.ipynb) their own."
+    "What a step may change beside Adam's averages; of [several at once](15_stacked.ipynb) the stacks, too."
     return [training.objective, getattr(training, "parameters", None), getattr(training, "buffers", None)]
 
 
@@ -298,8 +298,8 @@ def _check_plain(changed: list):
     "Raises `RuntimeError` for a step that changes plain numbers."
     if changed:
         raise RuntimeError(
-            f"the step changes {changed[0].removeprefix('0.')}, a plain number, which a recording would not change again: keep"
-            " it in a tensor"
+            f"the step changes {changed[0].removeprefix('0.')}, a plain number, which a recording would not"
+            " change again: keep it in a tensor"
         )
 
 
@@ -433,7 +433,7 @@ def _check_known(error: Exception):
     "Raises `RuntimeError` for an error of fake tensors that tells of a wait, or of two devices."
     kinds = {
         "DataDependentOutputException": "asks for a number that is on the device, and waits for it",
-        "DynamicOutputShapeException": "makes a tensor whose size depends on numbers on the device, and waits",
+        "DynamicOutputShapeException": "makes a tensor whose size depends on numbers there, and waits",
         "FakeTensorDeviceMismatchError": "brings tensors of two devices together",
     }
     told = ("check_one_device", "__torch_dispatch__")

@@ -11,6 +11,7 @@ from test_methods import EXPERIMENTS, begin
 from seqrec_nb.batches import REGISTERED, rectangles, user_rows
 from seqrec_nb.gpu import CapturedStep, Recorded, dry_run
 from seqrec_nb.settings import Method, experiment
+from seqrec_nb.stacked import Stack, _one_epoch
 from seqrec_nb.train import fit
 
 torch.set_num_threads(1)
@@ -101,3 +102,22 @@ def test_padded_is_packed(name):
         torch.testing.assert_close(value, padded[term], atol=1e-6, rtol=1e-6, msg=term)
     for (name, _), a, b in zip(t.objective.named_parameters(), packed_grads, padded_grads):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=0, msg=name)
+
+
+@pytest.mark.parametrize("name", ["SASRec, BCE", "GenNi", "CL4SRec, BCE", "BERT4Rec"])
+def test_stacked_recorded_is_the_same(name):
+    "Several seeds as one model, replayed."
+    states = []
+    for recorded in (False, True):
+        trainings = [begin(EXPERIMENTS[name], seed=seed) for seed in range(2)]
+        stack = Stack(trainings)
+        stack.one = CapturedStep(stack, Recorded, strict=True) if recorded else stack.eager
+        with rectangles():
+            for stack.epoch in (1, 2):
+                for t in trainings:
+                    t.objective.epoch = stack.epoch
+                _one_epoch(stack)
+        assert not recorded or stack.one.recordings
+        states.append([p.clone() for p in stack.parameters.values()])
+    for a, b in zip(*states):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)

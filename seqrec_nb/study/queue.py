@@ -4,12 +4,16 @@
 
 # %% auto #0
 __all__ = ['FIRST', 'is_stored', 'state_of', 'agenda', 'alone', 'write_failure', 'one', 'work_through', 'started', 'ended',
-           'check_queue', 'open_experiments']
+           'check_queue', 'open_experiments', 'merge', 'check_some_runs']
 
 # %% ../../nbs/51_queue.ipynb #q002
 import fcntl
+import filecmp
 import json
 import os
+import shutil
+import tarfile
+import tempfile
 import threading
 import time
 from collections import deque
@@ -21,7 +25,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from ..runs import code_version, readable, run, run_name, runs_dir
+from ..data import DamagedFile
+from ..runs import code_version, free_path, load_run, readable, run, run_name, runs_dir
 from ..settings import Experiment, is_kind
 from .compare import stored
 from .systems import systems
@@ -149,7 +154,7 @@ def ended(running: dict, waiting: deque, killed: set, states: dict, folder: Path
         e = running.pop(process)
         process.join()
         if process.exitcode == 0:
-            tell(f"{state_of(e, folder)[1]}: {e}")
+            tell(f"{'failed' if (folder / f'{states[e][0]}.failed').exists() else 'stored'}: {e}")
         elif e not in killed:
             killed.add(e)
             waiting.append(e)
@@ -192,3 +197,52 @@ def open_experiments(dataset: str = "beauty", seeds=(0, 1, 2)) -> list[Experimen
     "The systems of `FIRST`, seed by seed, whether they are stored or not."
     known = systems(dataset)
     return [known[name][0].but(seed=seed, epochs=600) for seed in seeds for name in FIRST if name in known]
+
+# %% ../../nbs/51_queue.ipynb #bce3f0fa
+def merge(
+    source,  # a folder with runs, or an archive such as benchmarks/gpu.py writes
+    folder=None,  # where to; default: `runs_dir()`
+) -> pd.DataFrame:  # a row for each run: its file, and what happened
+    """Take in runs that were made elsewhere, and their weights. Raises `ValueError` for a source that holds
+    none.
+    """
+    source, folder = Path(source), Path(folder or runs_dir())
+    with tempfile.TemporaryDirectory() as unpacked:
+        if source.is_file():
+            _unpack(source, unpacked)
+        files = sorted((Path(unpacked) if source.is_file() else source).rglob("*.run"))
+        check_some_runs(files, source)
+        folder.mkdir(parents=True, exist_ok=True)
+        return pd.DataFrame([{"run": f.stem, "what happened": _merged(f, folder)} for f in files])
+
+
+def _unpack(archive: Path, folder: str):
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+    except (tarfile.TarError, OSError) as e:
+        raise ValueError(f"{archive} cannot be unpacked ({e}): give a .tar.gz, or a folder with runs") from e
+
+
+def _merged(file: Path, folder: Path) -> str:  # what happened
+    try:
+        load_run(file)
+    except DamagedFile as e:
+        return f"left out: {e}"
+    there = [p for p in folder.glob(f"{file.stem}*.run") if p.stem.split("~")[0] == file.stem]
+    if any(filecmp.cmp(file, p, shallow=False) for p in there):
+        return "it was there"
+    to = free_path(folder / file.name)
+    weights = file.with_suffix(".weights")
+    if weights.exists():  # first: a run that is there has its weights
+        shutil.copyfile(weights, to.with_suffix(".weights"))
+    part = to.with_suffix(".part")
+    shutil.copyfile(file, part)
+    part.replace(to)
+    return f"another of this name was there: both are kept, this one as {to.stem}" if there else "taken"
+
+
+def check_some_runs(files: list, source):
+    "Raises `ValueError` where there is nothing to take in."
+    if not files:
+        raise ValueError(f"{source} holds no run: give a folder or an archive with files named .run")
