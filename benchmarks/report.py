@@ -2,8 +2,11 @@
 
 python benchmarks/report.py             (from the rows beside this file)
 python benchmarks/report.py FOLDER      (from those of another folder, and to there)
+python benchmarks/report.py --gpu OUT   (with the rows of benchmarks/gpu.py in that folder)
 """
 
+import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -235,6 +238,69 @@ def growth(t):
                 )
 
 
+NO_CARD = """## On a GPU
+
+No time on a GPU has been measured yet. What can be tested without one is tested (`tests/test_gpu.py`): that a
+step of every system waits for nothing and stays on its device, that a recorded step gives what the step
+itself gives, and that the padded layout learns what the packed one does. On a machine with a card this
+measures the rest, in three calls of nine minutes, and shows it here:
+
+    python benchmarks/gpu.py --data FOLDER --minutes 9 --out first
+    python benchmarks/gpu.py --data FOLDER --minutes 9 --out second --resume first
+    python benchmarks/gpu.py --data FOLDER --minutes 9 --out third --resume second
+    python benchmarks/report.py --gpu third
+"""
+
+
+def on_a_gpu(rows):  # a row for each figure, by its key
+    yield f"## On a GPU\n\n{rows[-1]['device']}, torch {rows[-1]['torch']}, code {rows[-1]['code']}.\n"
+    good = {r["key"]: r for r in rows if "error" not in r}
+    of = {}
+    for key, r in good.items():
+        if key.startswith("systems/"):
+            of.setdefault(key.split("/")[1], {})[f"{r['how']}, {r['precision']}"] = r
+    if of:
+        kinds = sorted({k for found in of.values() for k in found}, reverse=True)
+        yield "Seconds an epoch on Beauty, and the largest memory of the fastest, MB:\n"
+        yield markdown(
+            ["system", *kinds, "MB"],
+            [
+                [name]
+                + [n(found[k]["epoch"]) if k in found else "" for k in kinds]
+                + [n(min(found.values(), key=lambda r: r["epoch"]).get("peak_mb", 0))]
+                for name, found in of.items()
+            ],
+        )
+    rest = {k: r for k, r in good.items() if not k.startswith("systems/") and k != "pages"}
+    if rest:
+        told = ("key", "device", "torch", "code", "at")
+        yield markdown(
+            ["what", "figures"],
+            [
+                [
+                    k,
+                    ", ".join(
+                        f"{a} {n(v) if isinstance(v, float) else v}" for a, v in r.items() if a not in told
+                    ),
+                ]
+                for k, r in rest.items()
+            ],
+        )
+    if "pages" in good:
+        cells = {p: c for p, c in good["pages"].items() if isinstance(c, dict)}
+        passed = sum(v == "passed" for c in cells.values() for v in c.values())
+        yield f"Of {sum(map(len, cells.values()))} notebook cells that need a card, {passed} passed.\n"
+    failed = {r["key"]: r["error"] for r in rows if "error" in r and r["key"] not in good}
+    if failed:
+        yield "Not measured:\n\n" + "".join(f"- {k}: {e.splitlines()[0]}\n" for k, e in failed.items())
+
+
+def card(folder):
+    path = folder / "gpu.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return on_a_gpu(rows) if rows else [NO_CARD]
+
+
 def main(folder=HERE):
     results = latest(folder / "results.tsv", ["system", "data", "machine", "threads"])
     quality = latest(folder / "quality.tsv", ["system", "data", "seed", "machine", "threads"])
@@ -249,10 +315,15 @@ def main(folder=HERE):
             if t is not None
             for x in f(t)
         ),
+        *card(folder),
         HOW.replace("{before}", "400" if results is None else n(results.before.median(), 2)),
     ]
     ((HERE.parent if folder == HERE else folder) / "BENCHMARKS.md").write_text("\n".join(parts))
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    if sys.argv[1:2] == ["--gpu"]:
+        shutil.copyfile(Path(sys.argv[2]) / "gpu.jsonl", HERE / "gpu.jsonl")
+        main()
+    else:
+        main(*map(Path, sys.argv[1:]))
