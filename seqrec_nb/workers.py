@@ -32,11 +32,12 @@ class Share(Rows):
 
     # `batch_size` is that of all workers together
     def in_parts(self, batch_size: int = 256, generator: torch.Generator | None = None):
+        if generator is None:  # not for training: all rows, the same for every worker
+            return super().in_parts(batch_size)
         # not the training's generator: by what a worker draws for its rows, the workers' states part
-        for index in super().in_parts(batch_size, generator and self.order):
-            # the last batch of an epoch may have fewer rows than there are workers: it is left out
-            if len(index) >= self.workers:
-                yield index[self.rank :: self.workers]
+        parts = super().in_parts(batch_size, self.order)
+        # the last batch of an epoch may have fewer rows than there are workers: it is left out
+        return (index[self.rank :: self.workers] for index in parts if len(index) >= self.workers)
 
 # %% ../nbs/17_workers.ipynb #c009
 def shared_step(

@@ -9,36 +9,44 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from seqrec_nb.batches import user_rows
 from seqrec_nb.data import load
+from seqrec_nb.methods.fenrec import FENRec
+from seqrec_nb.methods.genni import GenNi
 from seqrec_nb.methods.sasrec import SASRec
+from seqrec_nb.methods.views import CL4SRec
 from seqrec_nb.train import Training, fit, load_tensors, save_tensors
 from seqrec_nb.workers import fit_on_ray, share
 
+SMALL = dict(dim=16, layers=1, max_len=20, dropout=0.0)
+METHODS = {
+    "ce": lambda ds: SASRec(ds, **SMALL),
+    "bce": lambda ds: SASRec(ds, loss="bce", **SMALL),
+    "GenNi": lambda ds: GenNi(ds, adjust=True, **SMALL),
+    "CL4SRec": lambda ds: CL4SRec(ds, **SMALL),
+    "FENRec": lambda ds: FENRec(ds, warmup=1, n_clusters=8, **SMALL),
+}
 
-def make(loss="ce"):
+
+def make(name="ce"):
     torch.manual_seed(0)
     ds = load()
-    return Training(
-        SASRec(ds, loss=loss, dim=16, layers=1, max_len=20, dropout=0.0),
-        user_rows(ds, max_len=20)[torch.arange(640)],
-        64,
-    )
+    objective = METHODS[name](ds)
+    return Training(objective, objective.rows(ds, max_len=20)[torch.arange(640)], 64)
 
 
-def work(rank, folder, loss):
+def work(rank, folder, name):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=rank, world_size=2)
-    t = make(loss)
+    t = make(name)
     if rank:
         torch.nn.init.ones_(t.objective.encoder.items.weight)  # the first worker's parameters count
     losses = [r["next_item"] for r in fit(share(t), 3)]
     save_tensors(folder / f"{rank}.weights", t.objective.state_dict(), {"losses": losses})
 
 
-def two(folder, loss):
+def two(folder, name):
     ctx = mp.get_context("spawn")
-    both = [ctx.Process(target=work, args=(rank, folder, loss)) for rank in (0, 1)]
+    both = [ctx.Process(target=work, args=(rank, folder, name)) for rank in (0, 1)]
     for p in both:
         p.start()
     for p in both:
@@ -58,8 +66,11 @@ def test_two_workers_and_one_process(tmp_path):
     )
 
 
-def test_workers_that_draw_negatives_stay_together(tmp_path):
-    two(tmp_path, "bce")
+@pytest.mark.parametrize("name", ["bce", "GenNi", "CL4SRec", "FENRec"])
+def test_workers_that_draw_stay_together(tmp_path, name):
+    "Negatives, views, noise, a hardness that adjusts itself, clusters: one model, and its loss falls."
+    losses, _ = two(tmp_path, name)
+    assert losses[-1] < losses[0]
 
 
 def test_on_ray(tmp_path):

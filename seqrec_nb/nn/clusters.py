@@ -7,8 +7,6 @@ __all__ = ['nearest', 'lloyd', 'kmeans', 'faiss_kmeans', 'has_faiss', 'check_fai
            'Prototypes', 'sinkhorn', 'IntentEncoder']
 
 # %% ../../nbs/07_clusters.ipynb #c002
-from functools import cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -164,7 +162,6 @@ def faiss_kmeans(
     return torch.from_numpy(faiss.vector_to_array(c.centroids).reshape(k, -1)).to(x)
 
 # %% ../../nbs/07_clusters.ipynb #44cbcd05
-@cache
 def has_faiss() -> bool:
     try:
         check_faiss()

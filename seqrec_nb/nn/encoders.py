@@ -294,6 +294,7 @@ def check_encoder(encoder: nn.Module, n_items: int, max_len: int = 20, tol: floa
         raise TypeError(f"{type(encoder).__name__} has no table() or no forward(items, layout, at)")
     if len(encoder.table()) != n_items + 2:
         raise ValueError(f"table() has {len(encoder.table())} rows: {n_items + 2} are wanted, N + 2")
+    max_len = min(max_len, getattr(encoder, "max_len", max_len))
     mode = encoder.training
     try:
         pairs = _states_in_pairs(encoder.eval(), n_items, max_len)
