@@ -161,9 +161,8 @@ def studies(args):
 
     t = outlook(device=args.device)
     print(t.drop(columns="what").to_string())
-    print(
-        f"\n{t.hours.sum():.0f} hours of one thread are missing. `seqrec study {t.index[0]}` goes on with one."
-    )
+    hours = t.hours.sum()
+    print(f"\nAbout {hours:.0f} hours of one thread are missing; `seqrec study NAME` goes on with one.")
 
 
 def merged(args):
