@@ -106,6 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     q.add_argument("--hours", type=float, help="after which to stop; default: when all is done")
     q.add_argument("--jobs", type=int, default=1, help="runs at a time")
     q.add_argument("--device", default="cpu", help="cpu or cuda")
+    q.add_argument(
+        "--on", choices=("processes", "ray"), default="processes", help="of this machine, or a cluster"
+    )
     s = commands.add_parser("studies", help="what is stored of each study, and what the rest would take")
     s.add_argument("--device", default="cpu", help="cpu or cuda")
     return parser
@@ -143,12 +146,14 @@ def _near(path) -> str:  # relative to where the user stands, if that is shorter
 # %% ../nbs/14_demo.ipynb #89ad01dd
 def study(args):
     "`seqrec study next`, `seqrec study NAME ...` and `seqrec study list ...`."
-    from seqrec_nb.study.queue import agenda, work_through
+    from seqrec_nb.study.queue import agenda, work_on_ray, work_through
     from seqrec_nb.study.studies import in_order
 
     todo = in_order([n for n in args.what if n not in ("list", "next")])
     if args.what[0] == "list":
         t = agenda(todo, device=args.device)
+    elif args.on == "ray":
+        t = work_on_ray(todo, args.hours, device=args.device)
     else:
         t = work_through(todo, args.hours, args.jobs, device=args.device)
     for row in t.itertuples():
@@ -192,7 +197,7 @@ def main(argv=None) -> int:  # exit status
     args = _parser().parse_args(argv)
     try:
         COMMANDS[args.command](args)
-    except (DataError, ValueError, RuntimeError, OSError) as e:
+    except (DataError, ValueError, RuntimeError, OSError, ImportError) as e:
         print(f"seqrec: {e}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1106,10 +1106,10 @@ def publish(run: Run, folder=None) -> Path:  # where it is now
 
 
 def _check_committed(run: Run):
-    "Raises `ValueError` for a run of code that was not committed."
-    if not run.about["code"].isalnum():
+    "Raises `ValueError` for a run of code that was not committed, or resumed by such code."
+    if not all(code.isalnum() for code in run.about["code"].split(", then ")):
         raise ValueError(
-            f"{run.path.stem} was made by code {run.about['code']}, which is no single commit: commit first,"
+            f"{run.path.stem} was made by code {run.about['code']}, which is no commit: commit first,"
             " then run it again"
         )
 

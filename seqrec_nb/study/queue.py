@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['FIRST', 'is_stored', 'is_published', 'state_of', 'agenda', 'alone', 'write_failure', 'one', 'work_through', 'started',
-           'ended', 'check_queue', 'open_experiments', 'merge', 'check_some_runs']
+           'ended', 'check_queue', 'work_on_ray', 'files_of_run', 'check_ray', 'open_experiments', 'merge',
+           'check_some_runs']
 
 # %% ../../nbs/51_queue.ipynb #q002
 import fcntl
@@ -201,6 +202,76 @@ def check_queue(experiments, hours, jobs):
         raise ValueError(
             f"{local[0]} is known to this notebook only: put it into a module, which a process imports"
         )
+
+# %% ../../nbs/51_queue.ipynb #cba21173
+def work_on_ray(
+    experiments: list[Experiment],
+    hours: float | None = None,  # after which no more is waited for; None: until all is done
+    folder=None,  # default: `runs_dir()`
+    device: str = "cpu",
+    tell=print,
+    cpus: float = 1,  # of each task
+    address: str | None = None,  # of the cluster; default: RAY_ADDRESS, else this machine
+) -> pd.DataFrame:  # as `agenda`
+    """`work_through` on a Ray cluster. Raises `ImportError` where Ray is not installed, and as `work_through`
+    does.
+    """
+    ray, folder = check_ray(), Path(folder or runs_dir())
+    check_queue(experiments, hours, 1)
+    end = time.monotonic() + (float("inf") if hours is None else 3600 * hours)
+    if not ray.is_initialized():
+        ray.init(address=address or os.environ.get("RAY_ADDRESS"), include_dashboard=False)
+    how = dict(num_cpus=cpus, num_gpus=1 if device == "cuda" else 0, max_retries=2)
+    with alone(folder):
+        states = {e: state_of(e, folder, device) for e in experiments}
+        task = ray.remote(**how)(_task())
+        open_ones = [e for e, (_, state) in states.items() if state in ("begun", "waiting")]
+        waited_for = {task.remote(e, device): e for e in open_ones}
+        while waited_for and time.monotonic() < end:
+            ready, _ = ray.wait(list(waited_for), timeout=max(0.0, min(5.0, end - time.monotonic())))
+            for answer in ready:
+                e = waited_for.pop(answer)
+                tell(_taken_in(ray, answer, e, states[e][0], folder))
+        for answer in waited_for:
+            ray.cancel(answer, force=True)
+    return agenda(experiments, folder, device)
+
+
+def _task():
+    from seqrec_nb.study.queue import files_of_run  # the module's, which a worker can import
+
+    return files_of_run
+
+
+def files_of_run(e: Experiment, device: str) -> dict[str, bytes]:  # name -> content
+    "What a worker of a cluster does: an experiment, in a folder of its own."
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        run(e, folder=folder, device=device, progress=False)
+        return {p.name: p.read_bytes() for p in Path(folder).iterdir() if p.suffix in (".run", ".weights")}
+
+
+def _taken_in(ray, answer, e: Experiment, name: str, folder: Path) -> str:  # what is told of it
+    try:
+        files = ray.get(answer)
+    except Exception as error:  # the task's own, or that its worker died too often
+        cause = getattr(error, "cause", None) or error
+        write_failure(folder, name, e, f"{type(cause).__name__}: {str(cause).splitlines()[0]}")
+        return f"failed: {e}"
+    for file in sorted(files, key=lambda n: n.endswith(".run")):  # the run last: it has its weights then
+        part = folder / f"{file}.part"
+        part.write_bytes(files[file])
+        part.replace(folder / file)
+    return f"stored: {e}"
+
+
+def check_ray():  # the module
+    "Ray. Raises `ImportError` where it is not installed."
+    try:
+        import ray
+    except ImportError as e:
+        raise ImportError("Ray is not installed: pip install 'seqrec_nb[ray]'") from e
+    return ray
 
 # %% ../../nbs/51_queue.ipynb #q012
 FIRST = (

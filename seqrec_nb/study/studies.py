@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['STUDIES', 'Study', 'study', 'patient', 'cold_start', 'head_rates', 'similarities', 'protocol', 'controls_first',
            'seeds', 'datasets', 'genni', 's4rec', 'sparseennet', 'fenrec', 'fenrec_datasets', 'atsrec', 'studies',
-           'study_of', 'in_order', 'interactions', 'hours_of', 'outlook']
+           'study_of', 'in_order', 'interactions', 'hours_of', 'outlook', 'verify']
 
 # %% ../../nbs/52_studies.ipynb #17e03708
 import math
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -29,7 +30,7 @@ from ..methods.sasrec import SASREC
 from ..methods.sparseennet import ABLATIONS as SPARSEENNET_ABLATIONS
 from ..methods.sparseennet import SPARSEENNET, WITHOUT
 from ..methods.views import CL4SREC, DUOREC
-from ..runs import find_runs, published_dir, runs_dir
+from ..runs import Run, experiment_of, find_runs, published_dir, run, runs_dir
 from ..settings import Experiment
 from .queue import is_published, open_experiments, state_of
 from .systems import systems
@@ -268,3 +269,35 @@ def outlook(
         told = {state: int(count.get(state, 0)) for state in ("stored", "begun", "failed", "waiting")}
         rows[name] = told | {"hours": round(new, 1), "what": s.what}
     return pd.DataFrame(rows).T
+
+# %% ../../nbs/52_studies.ipynb #680ff443
+def verify(
+    stored: Run,
+    dataset=None,  # the Dataset, where it was not one that `load` knows
+    epochs: int | None = None,  # only so many; None: all that it took
+    device: str = "cpu",
+    progress: bool = True,
+) -> pd.Series:
+    """A stored run, made once more, beside what is stored: the largest relative difference of the losses of
+    the epochs that both have, and the share of users whose ranks are equal, if all epochs were made. Raises
+    `ValueError` for a run whose method is not registered.
+    """
+    e = experiment_of(stored)
+    e = e if dataset is None else replace(e, dataset=dataset)
+    if epochs is not None:
+        e = e.but(epochs=epochs)
+    with tempfile.TemporaryDirectory() as folder:
+        again = run(e, folder=folder, device=device, keep_weights=False, progress=progress)
+    names = [n for n in again.history.columns if n not in ("epoch", "seconds", "valid_seconds")]
+    n = min(len(again.history), len(stored.history))
+    a, b = again.history[names].iloc[:n], stored.history[names].iloc[:n]
+    far = ((a - b).abs() / b.abs().clip(lower=1e-12)).max().max() if n else 0.0
+    told = {
+        "code then": stored.about["code"],
+        "code now": again.about["code"],
+        "epochs compared": n,
+        "largest difference": far,
+    }
+    if epochs is None or epochs >= len(stored.history):
+        told["ranks equal"] = (again.ranks == stored.ranks).double().mean().item()
+    return pd.Series(told)
