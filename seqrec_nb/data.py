@@ -45,7 +45,7 @@ class Dataset:
     item_ids: np.ndarray  # [N+1] the item's id in the source; entry 0 stands for padding
     user_ids: np.ndarray  # [U] the user's id in the source
     item_names: np.ndarray | None = None  # [N+1] names to show, where a table of them exists
-    # [N+1,A+1] bool, which item has which attribute; row 0 and column 0 are padding. See `with_attributes`
+    # [N+1,C+1] bool, which item has which attribute; row 0 and column 0 are padding. See `with_attributes`
     attributes: Tensor | None = None
     # for how many "users" ("of" all) the order of lines decided the last two items; None: for none known
     ties: dict | None = None
@@ -203,8 +203,7 @@ def from_frame(
     i, item_ids = pd.factorize(df[item])
     offsets = np.concatenate([[0], np.bincount(u).cumsum()])
     item_ids = np.concatenate([np.array([""], dtype=object), np.asarray(item_ids, dtype=object)])
-    keys = df[[time, *tie_break]]
-    starts = np.append(True, u[1:] != u[:-1]) | (keys != keys.shift()).any(axis=1).to_numpy()
+    starts = _begins(u, df[[time, *tie_break]])
     ds = Dataset(
         name,
         torch.from_numpy(i + 1),
@@ -217,6 +216,11 @@ def from_frame(
     )
     _tell_repeats(ds)
     return ds if attributes is None else with_attributes(ds, attributes)
+
+
+def _begins(user: np.ndarray, when: pd.DataFrame) -> np.ndarray:  # [A] bool
+    "Whether a row has another user or another time than the row before it."
+    return np.append(True, user[1:] != user[:-1]) | (when != when.shift()).any(axis=1).to_numpy()
 
 
 def _as_numbers(times: pd.Series) -> Tensor:  # [A]

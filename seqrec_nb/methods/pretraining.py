@@ -45,7 +45,7 @@ class Pretraining(Objective):
     def __init__(
         self,
         encoder: Transformer,
-        # [N+1,A+1] bool, as a dataset has them; None: only "mip" and "sp", the attribute-free form
+        # [N+1,C+1] bool, as a dataset has them; None: only "mip" and "sp", the attribute-free form
         attributes: Tensor | None = None,
         mask: float = 0.2,  # share of items masked
         double_sigmoid: bool = True,  # as in the authors' code; False: the paper's

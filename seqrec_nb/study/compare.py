@@ -70,17 +70,20 @@ def baselines(dataset: str) -> dict[str, tuple[Experiment, str | None]]:
     """
     if dataset == "builtin":
         return {n: (smaller(e), None) for n, (e, _) in baselines("beauty").items()}
-    if dataset not in SASREC:
-        raise ValueError(
-            f"no settings are published for {dataset!r}, there are some for {', '.join(SASREC)}; for data of"
-            " your own begin with baselines('builtin')"
-        )
-    CL4SRec = {form: e.but(dataset=dataset) for form, e in CL4SREC.items()}
-    bare = S3REC[dataset].but(after=S3REC_PRETRAINING[dataset].but(attributes=False))
+    _check_published(dataset)
+    return _counters(dataset) | _networks(dataset) | _with_a_second_task(dataset)
+
+
+def _counters(dataset: str) -> dict:
     return {
         "popularity": (experiment(Popularity, dataset), "PopRec"),
         "Markov-1": (experiment(Markov1, dataset), None),
         "decayed transitions": (TUNED[dataset], None),
+    }
+
+
+def _networks(dataset: str) -> dict:  # that learn the next item and nothing else
+    return {
         "BPR-MF": (BPR_MF[dataset], "BPR"),
         "GRU4Rec, BCE": (GRU4REC[dataset].but(loss="bce"), "GRU4Rec"),
         "GRU4Rec, CE": (GRU4REC[dataset], "GRU4Rec"),
@@ -90,6 +93,13 @@ def baselines(dataset: str) -> dict[str, tuple[Experiment, str | None]]:
         "SASRec, CE": (SASREC[dataset], "SASRec-CE"),
         "SASRec_pop": (SASREC[dataset].but(method=SASRecPop), "SASRec_pop"),
         "BERT4Rec": (BERT4REC[dataset], "BERT4Rec"),
+    }
+
+
+def _with_a_second_task(dataset: str) -> dict:  # a contrast, or another training before
+    CL4SRec = {form: e.but(dataset=dataset) for form, e in CL4SREC.items()}
+    bare = S3REC[dataset].but(after=S3REC_PRETRAINING[dataset].but(attributes=False))
+    return {
         "CL4SRec, BCE": (CL4SRec["bce"], "CL4SRec"),
         "CL4SRec, CE": (CL4SRec["ce"], "CL4SRec"),
         "CoSeRec": (COSEREC[dataset], "CoSeRec"),
@@ -99,6 +109,15 @@ def baselines(dataset: str) -> dict[str, tuple[Experiment, str | None]]:
         "S3-Rec": (S3REC[dataset], "S3-Rec"),
         "S3-Rec, no attributes": (bare, None),
     }
+
+
+def _check_published(dataset: str):
+    "Raises `ValueError` for a dataset for which no settings are published."
+    if dataset not in SASREC:
+        raise ValueError(
+            f"no settings are published for {dataset!r}, there are some for {', '.join(SASREC)}; for data of"
+            " your own begin with baselines('builtin')"
+        )
 
 
 def controls(dataset: str) -> dict[str, tuple[Experiment, str | None]]:  # as `baselines`
@@ -171,30 +190,33 @@ def beside(
     """
     printed, rows, by = reported(dataset), {}, metric[-1]
     for name, r in runs.items():
-        figures = pd.DataFrame([x.metrics() for x in r]).mean()
-        low, high = interval(r[0].ranks, by)
-        row = {m: figures[m] for m in metric} | {
-            f"{by} from": low,
-            f"{by} to": high,
-            "seeds": len(r),
-            "trained": bool(r[0].about["history"]),
-            "best epoch": r[0].about["best"]["epoch"],
-            "s/epoch": r[0].row()["s/epoch"],
-        }
+        rows[name] = row = _measured(r, metric)
         for m in metric[:2]:
             p = printed.loc[(names[name], m)] if (names.get(name), m) in printed.index else None
-            row[f"published {m}"] = (
-                "" if p is None else f"{p.low:.4f}" if p.low == p.high else f"{p.low:.4f} to {p.high:.4f}"
-            )
-            row[f"{m} off"] = (
-                float("nan")
-                if p is None
-                else min(figures[m] / p.low - 1, 0) or max(figures[m] / p.high - 1, 0)
-            )
-        rows[name] = row
+            row[f"published {m}"], row[f"{m} off"] = _held_against(row[m], p)
     t = pd.DataFrame(rows).T.infer_objects()
     t["below the counter"] = t[by] < t.loc[counter, by]
     return t.sort_values(["trained", by])
+
+
+def _measured(r: list[Run], metric: tuple) -> dict:  # a system's row, without what is published
+    figures, by = pd.DataFrame([x.metrics() for x in r]).mean(), metric[-1]
+    low, high = interval(r[0].ranks, by)
+    return {m: figures[m] for m in metric} | {
+        f"{by} from": low,
+        f"{by} to": high,
+        "seeds": len(r),
+        "trained": bool(r[0].about["history"]),
+        "best epoch": r[0].about["best"]["epoch"],
+        "s/epoch": r[0].row()["s/epoch"],
+    }
+
+
+def _held_against(figure: float, p) -> tuple[str, float]:  # the published range, and how far it is away
+    if p is None:
+        return "", float("nan")
+    text = f"{p.low:.4f}" if p.low == p.high else f"{p.low:.4f} to {p.high:.4f}"
+    return text, min(figure / p.low - 1, 0) or max(figure / p.high - 1, 0)
 
 
 LOSS_OF = {
@@ -274,26 +296,27 @@ def claim(
         return f"{said}**Here: not run yet**; `{command(e)}` does it."
     got = pd.DataFrame([r.metrics() for r in runs]).mean()
     off = {m: got[m] / v - 1 for m, v in want.items()}
-    worst, within = (
-        min(off.values()),
-        [m for m in metric if interval(runs[0].ranks, m)[0] <= want[m] <= interval(runs[0].ranks, m)[1]],
+    within = [m for m in metric if interval(runs[0].ranks, m)[0] <= want[m] <= interval(runs[0].ranks, m)[1]]
+    here = ", ".join(f"{m} {got[m]:.4f} ({off[m]:+.1%})" for m in metric)
+    return f"{said}Here: {here}, {_verdict(min(off.values()))} ({_made(runs)})." + (
+        f" The 95% interval over users holds the published {' and '.join(within)}." if within else ""
     )
-    how = (
-        "reached"
-        if worst >= 0
-        else "missed, by less than 10%"
-        if worst >= -0.1
-        else "**missed by more than 10%**"
-    )
-    made = (
+
+
+def _verdict(worst: float) -> str:
+    "How a figure is called that lies so far above or, below 0, below the published one."
+    if worst >= 0:
+        return "reached"
+    return "missed, by less than 10%" if worst >= -0.1 else "**missed by more than 10%**"
+
+
+def _made(runs: list[Run]) -> str:
+    "Seeds, best epochs and code of a system's runs, in words."
+    return (
         f"{len(runs)} seed{'s' * (len(runs) > 1)}, best epoch"
         f" {', '.join(str(r.about['best']['epoch']) for r in runs)} of"
         f" {', '.join(str(len(r.history)) for r in runs)}, code"
         f" {', '.join(sorted({r.about['code'] for r in runs}))}"
-    )
-    return (
-        f"{said}Here: {', '.join(f'{m} {got[m]:.4f} ({off[m]:+.1%})' for m in metric)}, {how} ({made})."
-        + (f" The 95% interval over users holds the published {' and '.join(within)}." if within else "")
     )
 
 # %% ../../nbs/29_baselines.ipynb #c035
