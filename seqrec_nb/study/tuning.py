@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..methods.sasrec import SASRec
 from ..runs import run, runs_dir
 from ..settings import Experiment
 
@@ -61,14 +60,11 @@ def tune(
     device: str = "cpu",
     progress: bool = True,
 ) -> pd.DataFrame:  # a row for each trial, best first: its values, its validation figure, what to type
-    """Try settings of an experiment, by validation alone. Goes on where it ended. Raises `ImportError` without
-    Optuna, and `ValueError` for a space without settings, or with one that the experiment does not have.
+    """Try settings of an experiment, by validation alone. Goes on where it ended. Raises `ImportError`
+    without Optuna, and `ValueError` for a space without settings, or with one that the experiment does not have.
     """
-    optuna, space, folder = (
-        check_optuna(),
-        space_of(e) if space is None else space,
-        Path(folder or runs_dir()),
-    )
+    optuna, folder = check_optuna(), Path(folder or runs_dir())
+    space = space_of(e) if space is None else space
     check_space(e, space, trials)
     search = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     search.enqueue_trial(_as_it_is(e, space))
