@@ -12,14 +12,16 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
+import pandas as pd
 
 from ..analyse import COLOURS, blank, command, missing, panels
+from ..data import data_dir
 from ..evaluate import interval
 from ..methods.genni import GENNI, watch_alpha
 from ..methods.sasrec import SASREC
 from ..runs import Run
 from ..settings import Experiment
-from ..study.compare import reported, stored, system_of
+from ..study.compare import stored, system_of
 from ..study.studies import studies
 from ..study.verdicts import better, reasons
 
@@ -46,11 +48,20 @@ def first(e: Experiment) -> Run | None:
     return min(stored(e), key=lambda r: r.about["seed"], default=None)
 
 # %% ../../nbs/40_genni.ipynb #a6f9b4cb
-def printed(dataset: str, metric: str) -> dict[str, float]:  # model -> figure, the highest of several
+@cache
+def _published() -> pd.DataFrame:
+    return pd.read_csv(data_dir() / "published.tsv", sep="\t", keep_default_na=False)
+
+
+def printed(
+    dataset: str,
+    metric: str,
+    paper: str = "",  # such as "FENRec"; default: all
+) -> dict[str, float]:  # model -> figure, the highest of several
     "What is printed on a dataset for each model and setting."
-    t = reported(dataset, copied=True).high
-    known = metric in t.index.get_level_values("metric")
-    return t.xs(metric, level="metric").to_dict() if known else {}
+    t = _published()
+    t = t[(t.dataset == dataset) & (t.metric == metric) & t.source.str.startswith(paper)]
+    return t.groupby("model").value.max().to_dict()
 
 
 def _key(e: Experiment) -> str:  # the same for all seeds and lengths of training
@@ -89,12 +100,14 @@ def _series(ax, name: str, runs: dict[float, Run | None], metric: str, **how):
         ax.errorbar(list(known), y, [y - low, high - y], fmt="o-", capsize=3, label=name, **how)
 
 
-def _printed_points(ax, series: dict, metric: str, names: Callable, **how) -> int:  # how many there are
+def _printed_points(
+    ax, name: str, series: dict, metric: str, names: Callable, **how
+) -> int:  # how many there are
     "Hollow diamonds at the printed figures of a series; `names`: value -> its model in `printed`."
     known = {v: printed(e.dataset, metric).get(names(v)) for v, e in series.items()}
     points = {v: y for v, y in known.items() if y is not None}
     if points:
-        ax.plot(list(points), list(points.values()), "D", mfc="none", ms=6, label="in print", **how)
+        ax.plot(list(points), list(points.values()), "D", mfc="none", ms=6, label=f"{name}, in print", **how)
     return len(points)
 
 
@@ -114,16 +127,33 @@ def sweeps(
             runs = {v: first(e) for v, e in series.items()}
             lacking += [series[v] for v, r in runs.items() if not r]
             _series(ax, n, runs, metric, color=colour)
-            marks += _printed_points(ax, series, metric, lambda v, n=n: names(n, v), color=colour)
+            marks += _printed_points(ax, n, series, metric, lambda v, n=n: names(n, v), color=colour)
         _lines(ax, (lines or {}).get(title, {}), metric)
         if ax.lines or marks:
-            ax.set(ylabel=f"test {metric}", ylim=(0, None), xscale="log" if log else "linear")
+            _frame(ax, [v for s in systems.values() for v in s], log)
             _lack_below(ax, label, lacking)
+            ax.set_ylabel(f"test {metric}")
             ax.legend(frameon=False, fontsize=7)
         else:
             blank(ax, needed(lacking))
-        ax.set_title(title, fontsize=10)
+        ax.set_title(_title(title), fontsize=10)
     return fig
+
+
+def _title(panel: str) -> str:  # a dataset's name with a capital, any other as it is
+    return panel.title() if panel in DATASETS else panel
+
+
+def _frame(ax, values: list[float], log: bool):
+    "Limits that hold all values of a setting and all that is drawn, from 0 on."
+    top = max(np.max(line.get_ydata()) for line in ax.lines)
+    known = [v for v in values if v > 0 or not log]
+    low, high = min(known), max(known)
+    edge = (high / low) ** 0.06 if log else 0.06 * (high - low)
+    ends = (low / edge, high * edge) if log else (low - edge, high + edge)
+    ax.set(xscale="log" if log else "linear", ylim=(0, 1.12 * top))
+    if low < high:
+        ax.set_xlim(*ends)
 
 
 def _lines(ax, systems: dict[str, Experiment], metric: str):
@@ -148,6 +178,7 @@ def bars(
     metrics: tuple = ("HR@5", "NDCG@5"),
     names: Callable = lambda name: name,  # its model in `printed`
     colour: str = "0.6",
+    paper: str = "",  # as for `printed`
 ):  # a matplotlib figure
     "A panel for each dataset and metric: a bar for each stored run, a diamond for each printed figure."
     pairs = [(title, m) for title in drawn for m in metrics]
@@ -158,10 +189,12 @@ def bars(
         have = [
             _bar(ax, k, e, metric, color=colour, alpha=0.55 if k else 1.0) for k, e in zip(i, calls.values())
         ]
-        known = [printed(e.dataset, metric).get(names(n)) for n, e in calls.items()]
+        known = [printed(e.dataset, metric, paper).get(names(n)) for n, e in calls.items()]
         points = [(y, k) for k, y in enumerate(known) if y is not None]
         ax.plot(*zip(*points) if points else ([], []), "D", mfc="none", color="0.2", ms=5, label="in print")
-        ax.set(yticks=i, ylim=(-0.6, len(calls) - 0.4), xlim=(0, None), title=title)
+        ax.margins(x=0.08)
+        ax.set(yticks=i, ylim=(-0.6, len(calls) - 0.4), title=_title(title))
+        ax.set_xlim(left=0)
         ax.set_yticklabels(calls if ax in axes[:: len(metrics)] else [""] * len(calls), fontsize=7)
         _lack_below(ax, f"test {metric}", [e for e, h in zip(calls.values(), have) if not h], 40)
         ax.invert_yaxis()
