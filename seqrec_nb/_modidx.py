@@ -251,6 +251,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                                                                            'seqrec_nb/figures/fenrec.py'),
                                           'seqrec_nb.figures.fenrec.uniformity_points': ( 'fenrec.html#uniformity_points',
                                                                                           'seqrec_nb/figures/fenrec.py'),
+                                          'seqrec_nb.figures.fenrec.unpacked': ('fenrec.html#unpacked', 'seqrec_nb/figures/fenrec.py'),
                                           'seqrec_nb.figures.fenrec.within_groups': ( 'fenrec.html#within_groups',
                                                                                       'seqrec_nb/figures/fenrec.py'),
                                           'seqrec_nb.figures.fenrec.without': ('fenrec.html#without', 'seqrec_nb/figures/fenrec.py')},
