@@ -20,7 +20,7 @@ from ..analyse import COLOURS, GEOMETRY, KINDS, blank, density, panels, watch_si
 from ..batches import training_part, user_rows
 from ..data import Dataset
 from ..evaluate import by_length, interval, metric_of
-from .genni import DATASETS, bars, first, needed, sweeps
+from .genni import first, needed
 from ..methods.fenrec import FENREC, PLUGGED, CL4SRecFENRec, DuoRecFENRec
 from ..methods.views import CL4SREC, DUOREC
 from ..runs import Run
