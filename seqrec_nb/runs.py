@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['LONGEST', 'ABOUT', 'VALUES', 'OUTCOME', 'runs_dir', 'published_dir', 'code_version', 'Run', 'shown', 'load_run',
            'readable', 'find_runs', 'stored_run', 'load_runs', 'experiment_of', 'named_in', 'own_source', 'bases',
-           'named_by', 'is_own', 'text_of', 'run', 'finish', 'steps_of', 'job_of', 'begun_from', 'settled', 'run_name',
-           'described', 'stem_of', 'stored_already', 'free_path', 'made_for', 'validation_of', 'training_of', 'outcome',
-           'check_run', 'device_name', 'load_model', 'attach', 'publish', 'study', 'summary']
+           'named_by', 'is_own', 'text_of', 'run', 'finish', 'steps_of', 'job_of', 'begun_from', 'settled', 'parted',
+           'preceding', 'run_name', 'described', 'stem_of', 'stored_already', 'free_path', 'made_for', 'validation_of',
+           'training_of', 'outcome', 'check_run', 'check_split', 'device_name', 'load_model', 'attach', 'publish',
+           'study', 'summary']
 
 # %% ../nbs/12_runs.ipynb #c002
 import copy
@@ -38,7 +39,7 @@ import torch
 from torch import Tensor
 
 import seqrec_nb
-from .batches import Rows, name_of, rectangles, user_rows
+from .batches import Rows, name_of, rectangles, split_by_time, training_part, user_rows
 from seqrec_nb.data import (
     DamagedFile,
     DataError,
@@ -626,15 +627,15 @@ def _train_and_store(
     "The steps of a run that is not stored yet; `how` goes to `train`."
     code = code_version()  # of the code that runs, not of what it may be changed to meanwhile
     torch.manual_seed(e.seed)
-    d = ds.to(device)
+    known, d = parted(ds, e.protocol, device)
     # a method that goes on from a stored run looks where this one will lie
     with setting(SEQREC_RUNS=path.parent):
-        objective = made_for(e, d)
+        objective = made_for(e, known)
     ranking = dict(seen_score=None if e.protocol.seen_score is None else float(e.protocol.seen_score))
     validate = validation_of(e, d, ranking)
     trained, more = isinstance(objective, Objective), []
     if trained:
-        training = training_of(e, objective, d)
+        training = training_of(e, objective, known)
         training.note = code
         history, best, *more = yield dict(**job_of(e, ds, path), training=training, validate=validate, **how)
         if training.note != code:  # begun by other code, and resumed by this
@@ -668,7 +669,7 @@ def job_of(e: Experiment, ds: Dataset, path: Path) -> dict:
 # %% ../nbs/12_runs.ipynb #b478d2bd
 def begun_from(e: Experiment, **how) -> Experiment:
     "The experiment, once what it goes on from has been run."
-    first = run(e.after.but(dataset=e.dataset, seed=e.seed), **how)
+    first = run(preceding(e), **how)
     return replace(e, config=replace(e.config, start=first.path.stem), after=None)
 
 
@@ -677,11 +678,30 @@ def settled(e: Experiment, device: str) -> Experiment:
     layout = e.training.layout or ("packed" if torch.device(device).type == "cpu" else "rectangle")
     return e.but(layout=layout)
 
+# %% ../nbs/12_runs.ipynb #c7807702
+def parted(
+    ds: Dataset, protocol: Protocol, device: str | None = None
+) -> tuple[Dataset, Dataset]:  # what a method gets, and what it is asked of
+    """The two sides of a split, which are one under leave-one-out. Raises `DataError` for a split by time of
+    a dataset without times, and `ValueError` for one that is cut in time under leave-one-out.
+    """
+    check_split(ds, protocol)
+    if protocol.split == "leave-one-out":
+        return (ds, ds) if device is None else (ds.to(device),) * 2
+    asked = split_by_time(ds) if ds.split is None else ds
+    asked = asked if device is None else asked.to(device)
+    return training_part(asked), asked
+
+
+def preceding(e: Experiment) -> Experiment:
+    "What an experiment goes on from, with the same data, seed and split."
+    return e.after.but(dataset=e.dataset, seed=e.seed, split=e.protocol.split)
+
 # %% ../nbs/12_runs.ipynb #36898f09
 def run_name(e: Experiment, device: str = "cpu") -> str:
     "The name of an experiment's run, known before it is made."
     if e.after is not None:
-        start = run_name(e.after.but(dataset=e.dataset, seed=e.seed), device)
+        start = run_name(preceding(e), device)
         e = replace(e, config=replace(e.config, start=start), after=None)
     ds = load(e.dataset) if isinstance(e.dataset, str) else e.dataset
     e = settled(e, device)
@@ -691,7 +711,8 @@ def run_name(e: Experiment, device: str = "cpu") -> str:
 def described(e: Experiment, ds: Dataset) -> dict:
     "What a file says of an experiment."
     source = own_source(e)
-    said = {"kind": "run", "dataset": ds.name, "data": _fingerprint(ds), **e.plain(), **_labels(ds)}
+    data = {**_labels(ds), **_cuts(ds, e.protocol)}
+    said = {"kind": "run", "dataset": ds.name, "data": _fingerprint(ds), **e.plain(), **data}
     return said | ({"source": source} if source else {})
 
 
@@ -705,6 +726,7 @@ def stem_of(e: Experiment, name: str, about: dict) -> str:
     if e.training.layout == "rectangle":
         training["layout"] = "rectangle"
     named = {k: about.get(k) for k in ("method", "data", "attributes", "seed", "source")}
+    named |= {"cuts": about["cuts"]} if "cuts" in about else {}
     changed = e.config.changed, training, e.protocol.changed
     key = digest([named, *changed])
     stem = re.sub(r"[^\w.-]+", "_", f"{name}-{e.method.__qualname__.lower()}-{e.seed}-{key}")
@@ -721,7 +743,7 @@ def _check_length(stem: str):
         )
 
 # %% ../nbs/12_runs.ipynb #06683716
-VALUES = ("method", "settings", "seed", "training", "protocol", "source", "data")
+VALUES = ("method", "settings", "seed", "training", "protocol", "source", "data", "cuts")
 
 
 def stored_already(path: Path, folders, about: dict) -> Run | None:
@@ -859,11 +881,17 @@ def _check_model(o, name: str):
 
 def _check_targets(e: Experiment, objective: Objective, r: Rows):
     "Raises `ValueError` for training rows whose targets are held out."
-    if isinstance(objective, NextItem) and (r.start + r.length > r.ds.offsets[r.user + 1] - 3).any():
+    if isinstance(objective, NextItem) and (r.start + r.length >= r.ds.training_ends()[r.user]).any():
         raise ValueError(
             f"rows={typed(e.rows)}: these rows have items to predict that are held out for validation and"
             " test"
         )
+
+
+def check_split(ds: Dataset, protocol: Protocol):
+    "Raises `ValueError` for a dataset that is cut in time where the protocol leaves one out."
+    if protocol.split == "leave-one-out" and ds.split is not None:
+        raise ValueError(f"{ds.name} is cut in time: run(..., split='time'), or replace(ds, split=None)")
 
 # %% ../nbs/12_runs.ipynb #da097bc6
 def _fingerprint(ds) -> str:  # of the content, so that two datasets of one name are two
@@ -876,6 +904,13 @@ def _digest(*arrays) -> str:
 
 def _labels(ds) -> dict:  # those given with the dataset
     return {} if ds.attributes is None else {"attributes": _digest(ds.attributes)}
+
+
+def _cuts(
+    ds, protocol: Protocol
+) -> dict:  # where a split by time cuts each history, and what is left to train on
+    known, asked = parted(ds, protocol)
+    return {} if known is asked else {"cuts": [_digest(asked.split), _fingerprint(known)]}
 
 
 def device_name(device="cpu") -> str:
@@ -912,7 +947,8 @@ def load_model(
     ds = _data_of(run, dataset)
     # a watch looked on only
     watched = {**run.about, "training": {**run.about["training"], "watch": None}}
-    e = replace(experiment_of(Run(run.path, watched, run.tensors), method, rows, step), dataset=ds)
+    e = experiment_of(Run(run.path, watched, run.tensors), method, rows, step)
+    e = replace(e, dataset=parted(ds, e.protocol)[0])
     _check_reads(run, e)
     objective = _untrained(run, e)
     return _with_weights(run, objective, e) if run.about.get("trained", True) else objective
@@ -1018,7 +1054,8 @@ def _data_of(run: Run, dataset) -> Dataset:
 #| code-fold: true
 def _check_same_data(run: Run, ds: Dataset):
     "Raises `ValueError` for other sequences, or other attributes, than a run was made from."
-    if _fingerprint(ds) != run.about["data"]:
+    # under a split by time, a method that goes on from a run has the training part only
+    if _fingerprint(ds) not in (run.about["data"], *run.about.get("cuts", [])[1:]):
         raise ValueError(f"{run.path.stem} was made from other data than this {ds.name}")
     has = run.about.get("attributes")
     if ds.attributes is not None and has is not None and has != _labels(ds)["attributes"]:
@@ -1069,7 +1106,8 @@ def attach(
         return run
     ds = dataset or load(run.about["dataset"])
     with torch.no_grad():
-        tensors = keep(load_model(run, ds, method, rows, step), ds)
+        asked = parted(ds, Protocol.of(**run.about["protocol"]))[1]
+        tensors = keep(load_model(run, ds, method, rows, step), asked)
     old = {k: v for k, v in run.tensors.items() if k not in kept.get(name, {}).get("tensors", ())}
     _check_free(run, name, set(tensors) & set(old))
     _store(

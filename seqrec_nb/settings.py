@@ -366,6 +366,15 @@ class Protocol(Config):
         "-inf", "what items of the history score: a number as a text; None: what the model gives them"
     )
     spare_held_out: bool = setting(False, "never draw held-out items as negatives, many authors' habit")
+    split: str = setting(
+        "leave-one-out",
+        "what is held out: each user's last two items, or what came after two moments",
+        choices=("leave-one-out", "time"),
+    )
+
+    def plain(self) -> dict:  # the split came later, as `precision` did
+        said = super().plain()
+        return said if self.split == "time" else {k: v for k, v in said.items() if k != "split"}
 
     def check(self):
         if self.select != "last":

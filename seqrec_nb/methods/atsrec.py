@@ -100,7 +100,7 @@ def noisy_test(
     """
     if not ratio >= 0:
         raise ValueError(f"ratio={ratio}: a share of the input, 0 or more")
-    g, n = torch.Generator(ds.device).manual_seed(seed), ds.lengths - 1
+    g, n = torch.Generator(ds.device).manual_seed(seed), ds.place("test").clamp_min(0)
     extra = (ratio * n.double()).long()
     user = torch.arange(len(ds), device=ds.device).repeat_interleave(extra)
     place = (
@@ -109,11 +109,9 @@ def noisy_test(
     )
     order = torch.cat([2 * torch.arange(len(ds.items), device=ds.device) + 1, 2 * place]).argsort(stable=True)
     items = torch.cat([ds.items, UniformNegatives(ds, spare_held_out=True)(user, 1, g).squeeze(1)])[order]
-    return user_rows(
-        replace(ds, items=items, offsets=ds.offsets + F.pad(extra.cumsum(0), (1, 0)), times=None),
-        "test",
-        max_len,
-    )
+    offsets = ds.offsets + F.pad(extra.cumsum(0), (1, 0))
+    split = None if ds.split is None else ds.split + extra[:, None]
+    return user_rows(replace(ds, items=items, offsets=offsets, times=None, split=split), "test", max_len)
 
 
 def first_users(

@@ -108,7 +108,7 @@ class Cloze(Objective):
         )
 
     def setup(self, rows):  # what came after a row is hidden and asked for, too
-        if (rows.start + rows.length > rows.ds.offsets[rows.user + 1] - 3).any():
+        if (rows.start + rows.length >= rows.ds.training_ends()[rows.user]).any():
             raise ValueError(
                 "the item after some of these rows is held out for validation or test: rows=user_rows or"
                 " rows=prefix_rows"

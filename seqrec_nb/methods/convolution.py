@@ -88,7 +88,7 @@ def window_rows(
     A row holds the input and where it ends; its targets are the next T items, as far as the training part
     goes."""
     check_whole(max_len=max_len, targets=targets)
-    n = (ds.lengths - 2).clamp_min(0)
+    n = ds.trained()
     windows = torch.where(n > 0, (n - max_len - targets + 1).clamp_min(1), 0)
     user = torch.arange(len(ds), device=ds.device).repeat_interleave(windows)
     nth = torch.arange(len(user), device=ds.device) - (windows.cumsum(0) - windows)[user]
@@ -121,7 +121,7 @@ class NextItems(Objective):
         at = (r.start + r.length)[:, None] + torch.arange(self.targets, device=r.device)
         # 0: the training part has ended
         batch.targets = torch.where(
-            at < r.ds.offsets[r.user + 1][:, None] - 2, r.ds.items[at.clamp_max(len(r.ds.items) - 1)], 0
+            at < r.ds.training_ends()[r.user][:, None], r.ds.items[at.clamp_max(len(r.ds.items) - 1)], 0
         )
         # [B,T*k]
         batch.negative = self.sampler(r.user, self.targets * self.k, generator)
@@ -188,7 +188,7 @@ def check_windows(rows: Rows, targets: int):
             "these rows ask for the next item at each position; this method learns the items after a"
             " window: rows=window_rows, and max_len=5, the defaults of `Caser`"
         )
-    if (rows.start + rows.length + targets < rows.ds.offsets[rows.user + 1] - 2).all():
+    if (rows.start + rows.length + targets < rows.ds.training_ends()[rows.user]).all():
         raise ValueError(
             f"targets={targets}, but behind each of these windows is room for more, so that the last"
             " items of a training part would never be a target: rows=partial(window_rows,"

@@ -52,9 +52,9 @@ class CountingModel:
         return torch.from_numpy((H @ self.M).toarray() + self.prior).to(batch.rows.device)
 
 
-def _training(ds: Dataset) -> tuple[np.ndarray, np.ndarray]:  # items and users of all training parts s[:-2]
+def _training(ds: Dataset) -> tuple[np.ndarray, np.ndarray]:  # items and users of all training parts
     user = torch.arange(len(ds), device=ds.device).repeat_interleave(ds.lengths)
-    keep = torch.arange(len(ds.items), device=ds.device) < ds.offsets[1:][user] - 2
+    keep = torch.arange(len(ds.items), device=ds.device) < ds.training_ends()[user]
     return ds.items[keep].cpu().numpy(), user[keep].cpu().numpy()
 
 

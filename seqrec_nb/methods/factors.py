@@ -27,7 +27,7 @@ def pair_rows(
     """One row for every user-item pair of the training parts $s_1 \\dots s_{n-2}$, the first item too. The
     input is empty, the item is the target.
     """
-    n = (ds.lengths - 2).clamp_min(0)
+    n = ds.trained()
     user = torch.arange(len(ds), device=ds.device).repeat_interleave(n)
     nth = torch.arange(len(user), device=ds.device) - (n.cumsum(0) - n)[user]
     return Rows(ds, ds.offsets[user] + nth, torch.zeros_like(user), user, max_len, every=False)

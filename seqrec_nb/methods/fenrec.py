@@ -42,7 +42,7 @@ def soft_labels(
     """
     ds = rows.ds
     at = rows.start + rows.length  # where the target stands
-    end = ds.offsets[rows.user + 1] - 2  # the training part's end
+    end = ds.training_ends()[rows.user]
     if first_occurrence:
         at = first_places(ds)[at]
     window = at[:, None] + torch.arange(ahead, device=rows.device)

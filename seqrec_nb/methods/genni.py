@@ -168,7 +168,7 @@ def owned(batch: Batch, held_out: bool = False) -> Tensor:  # [M,S], 0 fills up
     held-out items.
     """
     ds, user = batch.rows.ds, batch.target_user
-    n = ds.lengths[user] - (0 if held_out else 2)
+    n = (ds.lengths if held_out else ds.trained())[user]
     at = torch.arange(ds.longest, device=user.device)
     return torch.where(
         at < n[:, None], ds.items[(ds.offsets[user][:, None] + at).clamp_max(len(ds.items) - 1)], 0

@@ -23,7 +23,7 @@ def item_edges(
     """
     check_whole(distance=distance)
     user = torch.arange(len(ds), device=ds.device).repeat_interleave(ds.lengths)
-    train = torch.arange(len(user), device=ds.device) < (ds.offsets[1:] - 2)[user]
+    train = torch.arange(len(user), device=ds.device) < ds.training_ends()[user]
     items, user, n = ds.items[train], user[train], ds.n_items + 1
     pairs = [
         torch.stack([items[:-d], items[d:]])[:, user[:-d] == user[d:]].sort(0)[0]

@@ -31,10 +31,10 @@ def all_prefixes(ds: Dataset, max_len: int = 50) -> Rows:
     prefix is one of them, and so is the whole part: nothing is predicted after a row.
     """
     check_whole(max_len=max_len)
-    n = (ds.lengths - 2).clamp(0, max_len)
+    n = ds.trained().clamp_max(max_len)
     user = torch.arange(len(ds), device=ds.device).repeat_interleave(n)
     length = torch.arange(len(user), device=ds.device) - (n.cumsum(0) - n)[user] + 1
-    return Rows(ds, (ds.offsets[1:] - 2 - n)[user], length, user, max_len, every=False)
+    return Rows(ds, (ds.training_ends() - n)[user], length, user, max_len, every=False)
 
 # %% ../../nbs/28_pretraining.ipynb #c011
 class Pretraining(Objective):
@@ -75,7 +75,7 @@ class Pretraining(Objective):
                 nn.init.zeros_(m.bias)
 
     def setup(self, rows):
-        if rows.every or (rows.start + rows.length > rows.ds.offsets[rows.user + 1] - 2).any():
+        if rows.every or (rows.start + rows.length > rows.ds.training_ends()[rows.user]).any():
             raise ValueError(
                 "S3-Rec's first stage reads every prefix of the training part: rows=all_prefixes"
             )

@@ -214,7 +214,7 @@ def _training(
     ds: Dataset,
     # items, the user of each, and for each user where theirs begin
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    n = (ds.lengths - 3).clamp_min(0).cpu().numpy()
+    n = ds.place("train").clamp_min(0).cpu().numpy()
     user = np.repeat(np.arange(len(ds)), n)
     begin = n.cumsum() - n
     at = ds.offsets[:-1].cpu().numpy()[user] + np.arange(len(user)) - begin[user]

@@ -30,7 +30,7 @@ from seqrec_nb.analyse import (
     spectrum,
     watch_similarities,
 )
-from ..batches import prefix_rows, user_rows
+from ..batches import prefix_rows, training_part, user_rows
 from ..data import at_hand, load
 from ..methods.fenrec import FENRec, enduring_hard, soft_labels
 from ..methods.intents import ICLRec, represent_all
@@ -579,7 +579,7 @@ def map_pair(
             for r in two
         ]
     ds = builtin()[0]
-    count = torch.bincount(torch.cat([u[:-2] for u in ds]), minlength=ds.n_items + 1)[1:]
+    count = torch.bincount(training_part(ds).items, minlength=ds.n_items + 1)[1:]
     return [
         frame(
             f"small {m.__name__}, built-in dataset",

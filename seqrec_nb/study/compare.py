@@ -139,7 +139,8 @@ SAME = ("rows", "step", "batch_size", "lr", "weight_decay", "select", "seen_scor
 def system_of(about: dict) -> dict:  # of a run, or `Experiment.plain()`
     "What makes two runs runs of one system: not the seed, nor how long they were trained."
     rest = about["training"] | about["protocol"]
-    return {"method": about["method"], "settings": about["settings"], **{k: rest[k] for k in SAME}}
+    split = {"split": rest.get("split", "leave-one-out")}
+    return {"method": about["method"], "settings": about["settings"], **{k: rest[k] for k in SAME}, **split}
 
 
 def stored(
@@ -154,7 +155,7 @@ def stored(
     e = e if dataset is None else e.but(dataset=dataset)
     system, starts = system_of(e.plain()), None
     if e.after is not None:
-        starts = [r.path.stem for r in stored(e.after, e.dataset, folder)]
+        starts = [r.path.stem for r in stored(e.after.but(split=e.protocol.split), e.dataset, folder)]
 
     def same(r):
         has = system_of(r.about)
@@ -239,6 +240,8 @@ def made_how(run: Run) -> dict[str, str]:
     departs = [w for w in (waited(run),) if w]
     if protocol.get("spare_held_out"):
         departs.append("negatives spare the held-out items")
+    if "split" in protocol:
+        departs.append("split by time")
     return {
         "rows": {"user": "users", "prefix": "prefixes"}.get(rows, rows),
         "loss": settings.get("loss", LOSS_OF.get(own, "")),

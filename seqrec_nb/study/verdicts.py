@@ -198,7 +198,7 @@ def _alike(a: list[Run], b: list[Run]):
         seeds = [r.about["seed"] for r in runs]
         if len(set(seeds)) < len(seeds):
             raise ValueError(f"seeds {seeds}: one run for each seed, since a seed counts once")
-    if len({(r.about["data"], len(r.ranks)) for r in [*a, *b]}) > 1:
+    if len({(r.about["data"], *r.about.get("cuts", ()), len(r.ranks)) for r in [*a, *b]}) > 1:
         raise ValueError("these runs are of different data, so their users cannot be compared in pairs")
 
 
