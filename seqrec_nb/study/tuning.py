@@ -61,7 +61,7 @@ def tune(
     progress: bool = True,
 ) -> pd.DataFrame:  # a row for each trial, best first: its values, its validation figure, what to type
     """Try settings of an experiment, by validation alone. Goes on where it ended. Raises `ImportError`
-    without Optuna, and `ValueError` for a space without settings, or with one that the experiment does not have.
+    without Optuna, and `ValueError` for a space without settings, or with one that the experiment lacks.
     """
     optuna, folder = check_optuna(), Path(folder or runs_dir())
     space = space_of(e) if space is None else space
