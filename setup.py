@@ -29,7 +29,7 @@ setup(
     # data/ is at the root; an installed copy finds it as seqrec_nb/_data
     packages=find_packages(include=["seqrec_nb", "seqrec_nb.*"]) + ["seqrec_nb._data"],
     package_dir={"seqrec_nb._data": "data"},
-    package_data={"seqrec_nb._data": ["*.json", "*.txt", "*.tsv"]},
+    package_data={"seqrec_nb.play": ["*.js"], "seqrec_nb._data": ["*.json", "*.txt", "*.tsv"]},
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"],
