@@ -39,8 +39,8 @@ from ..evaluate import metric_of
 from ..figures.atsrec import NOISE
 from ..figures.fenrec import above, falls, goes_with, papers_set, stays_harder, uniformity_points
 from ..figures.genni import ALPHAS
-from ..figures.s4rec import calls as s4rec_calls
 from ..figures.s4rec import JUDGED, compact, gain_of, head_of, lower_by, with_clusters
+from ..figures.s4rec import calls as s4rec_calls
 from ..figures.sparseennet import COLD, FREQUENT, distances, nearer
 from ..methods.atsrec import ATSREC
 from ..methods.fenrec import ABLATIONS as FENREC_PARTS
@@ -302,7 +302,9 @@ def pair(paper: str, dataset: str, a: str, b: str, metric: str = "") -> Finding:
         by = f"; of {dataset.title()} is `seqrec study {makers[0]}`" if makers else ""
         raise Lacking(f"no stored run of {_listed(lack)} on {dataset.title()}{by}")
     x, y = (known(dataset)[n][1] for n in names)
-    return Finding(better(x, y, metric, **between(dataset, *names)), (*x, *y), gain(TABLE[paper], dataset, a, b, metric))
+    return Finding(
+        better(x, y, metric, **between(dataset, *names)), (*x, *y), gain(TABLE[paper], dataset, a, b, metric)
+    )
 
 
 @cache
@@ -356,7 +358,9 @@ def by_seed(
     few = [command(e) for e, have in zip((a, b), (x, y)) if len(have) < 2]
     if few:
         named = " and ".join(f"`{t}`" for t in few)
-        raise Lacking(f"fewer than two seeds of {named} keep what is measured, so that it has no interval yet")
+        raise Lacking(
+            f"fewer than two seeds of {named} keep what is measured, so that it has no interval yet"
+        )
     p, q = (np.array([sign * v for _, v in have]) for have in (x, y))
     ends, value = stats.ttest_ind(p, q, equal_var=False).confidence_interval(), p.mean() - q.mean()
     e = Estimate(value, ends.low, ends.high, f"{len(p)} and {len(q)} seeds", percent=False)
@@ -852,7 +856,7 @@ def watched_run(d: str) -> tuple[Run, list[str]]:
     "The stored run that wrote similarities down, and what leaves it undecided."
     found = [r for r in runs_of(preset(FENREC, d))[0] if "positive" in r.history]
     if not found:
-        raise Lacking(f"no stored run wrote its similarities down; `seqrec study similarities` makes one")
+        raise Lacking("no stored run wrote its similarities down; `seqrec study similarities` makes one")
     return found[0], [f"fewer than {SEEDS} seeds of FENRec"] * (len(found) < SEEDS)
 
 
@@ -1014,7 +1018,9 @@ def told(c: Claim, f: Finding | str) -> str:  # Markdown
     n, apart = seeds_of(f), not_alike(f)
     runs = f"The stored runs are of {names} on {where}, {n} seed{'s' * (n != '1')} of each"
     lines.append(f"{runs}; they {f'are not alike in {apart}' if apart else 'differ in the method alone'}.")
-    return "\n\n".join([*lines, f"Here the figure is {ours(f)}, over {f.verdict.estimate.over}.", _ruled(f.verdict)])
+    return "\n\n".join(
+        [*lines, f"Here the figure is {ours(f)}, over {f.verdict.estimate.over}.", _ruled(f.verdict)]
+    )
 
 
 def _ruled(v: Verdict) -> str:
