@@ -147,13 +147,17 @@ def _title(panel: str) -> str:  # a dataset's name with a capital, any other as 
 def _frame(ax, values: list[float], log: bool):
     "Limits that hold all values of a setting and all that is drawn, from 0 on."
     top = max(np.max(line.get_ydata()) for line in ax.lines)
-    known = [v for v in values if v > 0 or not log]
-    low, high = min(known), max(known)
-    edge = (high / low) ** 0.06 if log else 0.06 * (high - low)
-    ends = (low / edge, high * edge) if log else (low - edge, high + edge)
-    ax.set(xscale="log" if log else "linear", ylim=(0, 1.12 * top))
-    if low < high:
-        ax.set_xlim(*ends)
+    low, high = min(values), max(values)
+    ax.set(ylim=(0, 1.12 * top))
+    if log and low <= 0:  # 0 stands at the left of the smallest other value
+        least = min(v for v in values if v > 0)
+        ax.set_xscale("symlog", linthresh=least)
+        ax.set_xlim(-0.3 * least, 1.3 * high)
+    elif log:
+        ax.set_xscale("log")
+        ax.set_xlim(low / 1.3, high * 1.3)
+    elif low < high:
+        ax.set_xlim(low - 0.06 * (high - low), high + 0.06 * (high - low))
 
 
 def _lines(ax, systems: dict[str, Experiment], metric: str):
@@ -166,11 +170,25 @@ def _lines(ax, systems: dict[str, Experiment], metric: str):
 def _bar(ax, i: int, e: Experiment, metric: str, **how) -> bool:  # whether a run is stored
     "A bar for a stored run with its interval, or where it would be, that it is missing."
     if not (r := first(e)):
-        ax.text(0.02, i, "not stored yet", transform=ax.get_yaxis_transform(), va="center", fontsize=6)
+        how = dict(va="center", fontsize=6, color="0.4")
+        ax.text(0.02, i, "not stored yet", transform=ax.get_yaxis_transform(), **how)
         return False
     y, (low, high) = r.metrics()[metric], interval(r.ranks, metric)
     ax.barh(i, y, height=0.7, xerr=[[y - low], [high - y]], error_kw=dict(lw=0.8, ecolor="0.3"), **how)
     return True
+
+
+def _bar_panel(ax, calls: dict[str, Experiment], metric: str, known: list, colour: str) -> list:
+    "The bars of a panel and its printed figures, `known`; what is drawn of these, for a legend."
+    i, drawn = range(len(calls)), []
+    have = [_bar(ax, k, e, metric, color=colour, alpha=0.55 if k else 1) for k, e in zip(i, calls.values())]
+    if points := [(y, k) for k, y in enumerate(known) if y is not None]:
+        drawn = ax.plot(*zip(*points), "D", mfc="none", color="0.2", ms=5, label="in print")
+    ax.set(yticks=i, ylim=(len(calls) - 0.4, -0.6))
+    ax.set_xlim(0, 1.06 * ax.get_xlim()[1])
+    ax.set_yticklabels(calls, fontsize=7)
+    _lack_below(ax, f"test {metric}", [e for e, h in zip(calls.values(), have) if not h], 40)
+    return drawn
 
 
 def bars(
@@ -181,25 +199,16 @@ def bars(
     paper: str = "",  # as for `printed`
 ):  # a matplotlib figure
     "A panel for each dataset and metric: a bar for each stored run, a diamond for each printed figure."
-    pairs = [(title, m) for title in drawn for m in metrics]
+    pairs, marks = [(title, m) for title in drawn for m in metrics], []
     most = max(len(d) for d in drawn.values())
-    fig, axes = panels(len(pairs), 3.4 if len(pairs) < 4 else 3.0, 1.4 + 0.3 * most)
+    fig, axes = panels(len(pairs), 3.6 if len(pairs) < 4 else 3.1, 1.4 + 0.3 * most)
     for ax, (title, metric) in zip(axes, pairs):
-        calls, i = drawn[title], range(len(drawn[title]))
-        have = [
-            _bar(ax, k, e, metric, color=colour, alpha=0.55 if k else 1.0) for k, e in zip(i, calls.values())
-        ]
+        calls = drawn[title]
         known = [printed(e.dataset, metric, paper).get(names(n)) for n, e in calls.items()]
-        points = [(y, k) for k, y in enumerate(known) if y is not None]
-        ax.plot(*zip(*points) if points else ([], []), "D", mfc="none", color="0.2", ms=5, label="in print")
-        ax.margins(x=0.08)
-        ax.set(yticks=i, ylim=(-0.6, len(calls) - 0.4), title=_title(title))
-        ax.set_xlim(left=0)
-        ax.set_yticklabels(calls if ax in axes[:: len(metrics)] else [""] * len(calls), fontsize=7)
-        _lack_below(ax, f"test {metric}", [e for e, h in zip(calls.values(), have) if not h], 40)
-        ax.invert_yaxis()
-    if any(len(ax.lines[0].get_xdata()) for ax in axes):
-        axes[0].legend(frameon=False, fontsize=7)
+        marks += _bar_panel(ax, calls, metric, known, colour)
+        ax.set_title(_title(title), fontsize=10)
+    if marks:
+        fig.legend(handles=marks[:1], frameon=False, fontsize=8, loc="outside upper right")
     return fig
 
 # %% ../../nbs/40_genni.ipynb #9f92249b
