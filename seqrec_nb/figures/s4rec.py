@@ -286,10 +286,14 @@ def lambda_boxes(dataset: str = "beauty", share: float = 0.2):  # a matplotlib f
         how = dict(
             x="system", y="head rate", hue="clusters", palette=[COLOURS["S4Rec"], "0.9"], fliersize=1.5
         )
-        sns.boxplot(rates_table(known, by_user), ax=ax, legend="auto" if by_user else False, **how)
+        sns.boxplot(rates_table(known, by_user), ax=ax, **how)
+        handles = ax.get_legend_handles_labels()
+        ax.get_legend().remove()
         ax.axhline(share, ls="--", color="0.4", lw=1)
         ax.set(xlabel=lacking and f"not stored yet: {lacking}")
         ax.set_title("each user once" if by_user else "each cluster once", fontsize=10)
+    if known:
+        fig.legend(*handles, frameon=False, fontsize=8, loc="outside right upper")
     fig.suptitle(dataset.title())
     return fig
 
