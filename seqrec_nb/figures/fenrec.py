@@ -106,7 +106,7 @@ def _ridge(ax, history: pd.DataFrame, mark: tuple, bins: int = 80):
             how = dict(color=KINDS[k], alpha=0.75 if bold else 0.35, lw=0, zorder=place)
             ax.fill_between(middle, -place, top, **how)
             ax.plot(middle, top, color="k" if bold else KINDS[k], lw=0.9 if bold else 0.5, zorder=place)
-    shown = [(-p, e) for p, e in enumerate(groups) if e in mark or e % 50 == 0 or e == 1]
+    shown = [(-p, e) for p, e in enumerate(groups) if e in mark or e % 50 == 0]
     ax.set_yticks(*zip(*shown))
     ax.set(xlabel="inner product with the anchor", ylabel="epoch")
     ax.legend(handles=[_patch(k) for k in KINDS if k in history], frameon=False, fontsize=8)
@@ -220,13 +220,14 @@ def within_groups(ranks: Tensor, group: Tensor, n: int, metric: str) -> np.ndarr
     found = np.full((3, n), np.nan)
     for g in range(n):
         if (own := ranks[group == g]).numel():
-            found[:, g] = metric_of(metric)(own).mean().item(), *interval(own, metric)
+            found[:, g] = metric_of(metric)(own).mean().item(), *interval(own, metric, resamples=2000)
     return found
 
 
 def _groups(ax, dataset: str, kind: str, metric: str):
     "Users of each group as bars, on the left axis; the figure of each stored system as lines, on the right."
-    experiments = {n: systems(dataset)[n][0] for n in COMPARED}
+    every = systems(dataset)
+    experiments = {n: every[n][0] for n in COMPARED}
     runs, group, names = {n: first(e) for n, e in experiments.items()}, groups_of(dataset, kind), GROUPS[kind]
     lacking = [experiments[n] for n, r in runs.items() if not r]
     if group is None or not any(runs.values()):
@@ -239,7 +240,7 @@ def _groups(ax, dataset: str, kind: str, metric: str):
         (colour, line), at = COMPARED[n], x + 0.06 * (i - (len(known) - 1) / 2)
         right.errorbar(at, y, [y - low, high - y], fmt="o", ms=3, lw=1.1, ls=line, color=colour, label=n)
     ax.set(xticks=x, ylabel="users")
-    ax.set_xticklabels(names)
+    ax.set_xticklabels(names, fontsize=9 if len(names) < 5 else 7)
     ax.set_xlabel("\n".join([LABELS[kind], *_wrapped(lacking)]), fontsize=7 if lacking else None)
     right.set(ylabel=f"test {metric}", ylim=(0, None))
     right.spines["top"].set_visible(False)
@@ -254,13 +255,15 @@ def _wrapped(lacking: list[Experiment], width: int = 60) -> list[str]:  # lines
 
 def by_groups(datasets: tuple = ("beauty",), kind: str = "length", metric: str = "NDCG@20"):
     """A matplotlib figure, a panel for each dataset: how many users a group has, and a figure of merit of
-    each system within the group, with 95% intervals over its users."""
+    each system within the group, with 95% intervals over its users.
+    """
     fig, axes = panels(len(datasets), 7.5 if len(datasets) == 1 else 4.6, 4)
     for ax, d in zip(axes, datasets):
         right = _groups(ax, d, kind, metric)
         ax.set_title(d.title(), fontsize=10)
-        if right is not None and (ax is axes[0]):
-            right.legend(frameon=False, fontsize=7, loc="upper left", ncols=2 if len(datasets) == 1 else 1)
+        if right is not None and ax is axes[0]:
+            shown = right.get_legend_handles_labels()
+            fig.legend(*shown, frameon=False, fontsize=8, loc="outside right upper")
     return fig
 
 # %% ../../nbs/44_fenrec.ipynb #c012

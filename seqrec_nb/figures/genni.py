@@ -19,10 +19,9 @@ from ..data import data_dir
 from ..evaluate import interval
 from ..methods.genni import GENNI, watch_alpha
 from ..methods.sasrec import SASREC
-from ..runs import Run
+from ..runs import Run, published_dir
 from ..settings import Experiment
 from ..study.compare import stored, system_of
-from ..study.studies import studies
 from ..study.verdicts import better, reasons
 
 # %% ../../nbs/40_genni.ipynb #c005
@@ -43,9 +42,20 @@ def calls(dataset: str = "beauty") -> dict[str, Experiment]:
     }
 
 
+_FOUND = {}  # what was looked up, for these files
+
+
 def first(e: Experiment) -> Run | None:
     "The stored run of an experiment with the smallest seed, if there is one."
-    return min(stored(e), key=lambda r: r.about["seed"], default=None)
+    files = sorted((p.name, p.stat().st_mtime_ns) for p in published_dir().glob("*.run"))
+    key = _key(e), hash(tuple(files))
+    if key not in _FOUND:
+        _FOUND[key] = min(stored(e), key=lambda r: r.about["seed"], default=None)
+    return _FOUND[key]
+
+
+def _key(e: Experiment) -> str:  # the same for all seeds and lengths of training
+    return json.dumps([e.dataset, system_of(e.plain()), str(e.after)], sort_keys=True)
 
 # %% ../../nbs/40_genni.ipynb #a6f9b4cb
 @cache
@@ -64,22 +74,26 @@ def printed(
     return t.groupby("model").value.max().to_dict()
 
 
-def _key(e: Experiment) -> str:  # the same for all seeds and lengths of training
-    return json.dumps([e.dataset, system_of(e.plain())], sort_keys=True)
-
-
 @cache
-def _study_of() -> dict[str, str]:  # key of an experiment -> the first study that holds it
-    return {_key(e): n for n, s in reversed(studies().items()) for e in s.experiments}
+def _held() -> dict[str, set[str]]:  # name of a study -> keys of its experiments
+    from seqrec_nb.study.studies import studies  # which imports the systems, and these the figures
+
+    return {n: {_key(e) for e in s.experiments} for n, s in studies().items()}
 
 
 def needed(lacking: list[Experiment]) -> str:
-    "What to type for runs that are not stored: the studies that hold them, and else the first one's command."
-    known = [_study_of().get(_key(e)) for e in lacking]
-    said = [f"seqrec study {n}" for n in dict.fromkeys(known) if n]
-    if rest := [e for e, n in zip(lacking, known) if not n]:
+    """What to type for runs that are not stored: few studies that hold as many of them as studies do, and
+    the command of the first one in no study.
+    """
+    rest, said = {_key(e): e for e in lacking}, []
+    while rest and (most := max(_held(), key=lambda n: len(_held()[n] & rest.keys()))):
+        if not _held()[most] & rest.keys():
+            break
+        said.append(f"seqrec study {most}")
+        rest = {k: e for k, e in rest.items() if k not in _held()[most]}
+    if rest:
         more = f" and {len(rest) - 1} more like it" if len(rest) > 1 else ""
-        said.append(command(rest[0]) + more)
+        said.append(command(next(iter(rest.values()))) + more)
     return "; ".join(said)
 
 # %% ../../nbs/40_genni.ipynb #7a54961e
@@ -147,13 +161,20 @@ def _title(panel: str) -> str:  # a dataset's name with a capital, any other as 
 def _frame(ax, values: list[float], log: bool):
     "Limits that hold all values of a setting and all that is drawn, from 0 on."
     top = max(np.max(line.get_ydata()) for line in ax.lines)
-    known = [v for v in values if v > 0 or not log]
-    low, high = min(known), max(known)
-    edge = (high / low) ** 0.06 if log else 0.06 * (high - low)
-    ends = (low / edge, high * edge) if log else (low - edge, high + edge)
-    ax.set(xscale="log" if log else "linear", ylim=(0, 1.12 * top))
-    if low < high:
-        ax.set_xlim(*ends)
+    low, high = min(values), max(values)
+    ax.set(ylim=(0, 1.12 * top))
+    if log and low <= 0:  # 0 stands at the left of the smallest other value
+        least = min(v for v in values if v > 0)
+        ax.set_xscale("symlog", linthresh=least)
+        ax.set_xlim(-0.3 * least, 1.3 * high)
+    elif log:
+        ax.set_xscale("log")
+        ax.set_xlim(low / 1.3, high * 1.3)
+    if log:
+        ax.set_xticks(sorted(set(values)), [f"{v:g}" for v in sorted(set(values))], fontsize=7)
+        ax.minorticks_off()
+    elif low < high:
+        ax.set_xlim(low - 0.06 * (high - low), high + 0.06 * (high - low))
 
 
 def _lines(ax, systems: dict[str, Experiment], metric: str):
@@ -166,11 +187,25 @@ def _lines(ax, systems: dict[str, Experiment], metric: str):
 def _bar(ax, i: int, e: Experiment, metric: str, **how) -> bool:  # whether a run is stored
     "A bar for a stored run with its interval, or where it would be, that it is missing."
     if not (r := first(e)):
-        ax.text(0.02, i, "not stored yet", transform=ax.get_yaxis_transform(), va="center", fontsize=6)
+        how = dict(va="center", fontsize=6, color="0.4")
+        ax.text(0.02, i, "not stored yet", transform=ax.get_yaxis_transform(), **how)
         return False
     y, (low, high) = r.metrics()[metric], interval(r.ranks, metric)
     ax.barh(i, y, height=0.7, xerr=[[y - low], [high - y]], error_kw=dict(lw=0.8, ecolor="0.3"), **how)
     return True
+
+
+def _bar_panel(ax, calls: dict[str, Experiment], metric: str, known: list, colour: str) -> list:
+    "The bars of a panel and its printed figures, `known`; what is drawn of these, for a legend."
+    i, drawn = range(len(calls)), []
+    have = [_bar(ax, k, e, metric, color=colour, alpha=0.55 if k else 1) for k, e in zip(i, calls.values())]
+    if points := [(y, k) for k, y in enumerate(known) if y is not None]:
+        drawn = ax.plot(*zip(*points), "D", mfc="none", color="0.2", ms=5, label="in print")
+    ax.set(yticks=i, ylim=(len(calls) - 0.4, -0.6))
+    ax.set_xlim(0, 1.06 * ax.get_xlim()[1])
+    ax.set_yticklabels(calls, fontsize=7)
+    _lack_below(ax, f"test {metric}", [e for e, h in zip(calls.values(), have) if not h], 40)
+    return drawn
 
 
 def bars(
@@ -181,25 +216,16 @@ def bars(
     paper: str = "",  # as for `printed`
 ):  # a matplotlib figure
     "A panel for each dataset and metric: a bar for each stored run, a diamond for each printed figure."
-    pairs = [(title, m) for title in drawn for m in metrics]
+    pairs, marks = [(title, m) for title in drawn for m in metrics], []
     most = max(len(d) for d in drawn.values())
-    fig, axes = panels(len(pairs), 3.4 if len(pairs) < 4 else 3.0, 1.4 + 0.3 * most)
+    fig, axes = panels(len(pairs), 3.6 if len(pairs) < 4 else 3.1, 1.4 + 0.3 * most)
     for ax, (title, metric) in zip(axes, pairs):
-        calls, i = drawn[title], range(len(drawn[title]))
-        have = [
-            _bar(ax, k, e, metric, color=colour, alpha=0.55 if k else 1.0) for k, e in zip(i, calls.values())
-        ]
+        calls = drawn[title]
         known = [printed(e.dataset, metric, paper).get(names(n)) for n, e in calls.items()]
-        points = [(y, k) for k, y in enumerate(known) if y is not None]
-        ax.plot(*zip(*points) if points else ([], []), "D", mfc="none", color="0.2", ms=5, label="in print")
-        ax.margins(x=0.08)
-        ax.set(yticks=i, ylim=(-0.6, len(calls) - 0.4), title=_title(title))
-        ax.set_xlim(left=0)
-        ax.set_yticklabels(calls if ax in axes[:: len(metrics)] else [""] * len(calls), fontsize=7)
-        _lack_below(ax, f"test {metric}", [e for e, h in zip(calls.values(), have) if not h], 40)
-        ax.invert_yaxis()
-    if any(len(ax.lines[0].get_xdata()) for ax in axes):
-        axes[0].legend(frameon=False, fontsize=7)
+        marks += _bar_panel(ax, calls, metric, known, colour)
+        ax.set_title(_title(title), fontsize=10)
+    if marks:
+        fig.legend(handles=marks[:1], frameon=False, fontsize=8, loc="outside upper right")
     return fig
 
 # %% ../../nbs/40_genni.ipynb #9f92249b

@@ -7,11 +7,10 @@ __all__ = ['PARTS_OF', 'WHICH', 'papers', 'systems', 'tried']
 
 # %% ../../nbs/50_compare.ipynb #c002
 from ..batches import prefix_rows
-from ..figures.s4rec import PARTS, READINGS
 from ..methods.atsrec import ATSREC
 from ..methods.fenrec import FENREC
 from ..methods.genni import GENNI
-from ..methods.s4rec import S4REC
+from ..methods.s4rec import PARTS, READINGS, S4REC
 from ..methods.sasrec import SASREC, SASRec
 from ..methods.sparseennet import SPARSEENNET
 from ..settings import Experiment, joined
