@@ -1846,6 +1846,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                                                                        'seqrec_nb/study/yardstick.py'),
                                            'seqrec_nb.study.yardstick.slopes': ('yardstick.html#slopes', 'seqrec_nb/study/yardstick.py'),
                                            'seqrec_nb.study.yardstick.spread': ('yardstick.html#spread', 'seqrec_nb/study/yardstick.py'),
+                                           'seqrec_nb.study.yardstick.surely': ('yardstick.html#surely', 'seqrec_nb/study/yardstick.py'),
                                            'seqrec_nb.study.yardstick.swapped': ('yardstick.html#swapped', 'seqrec_nb/study/yardstick.py'),
                                            'seqrec_nb.study.yardstick.two_splits': ( 'yardstick.html#two_splits',
                                                                                      'seqrec_nb/study/yardstick.py'),

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['against', 'conform', 'first_by_validation', 'counting_against_networks', 'shuffle_ties', 'in_other_orders', 'spread',
-           'candidates', 'sampled', 'swapped', 'slopes', 'refitted', 'without_order', 'by_split', 'two_splits']
+           'candidates', 'sampled', 'swapped', 'surely', 'slopes', 'refitted', 'without_order', 'by_split',
+           'two_splits']
 
-# %% ../../nbs/54_yardstick.ipynb #c0683c74
+# %% ../../nbs/54_yardstick.ipynb #2e8cc14b
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +22,7 @@ from ..runs import Run, find_runs, published_dir, run
 from ..settings import Experiment, Protocol
 from ..world import shuffle_histories
 
-# %% ../../nbs/54_yardstick.ipynb #49231fc7
+# %% ../../nbs/54_yardstick.ipynb #269bf8dc
 def against(ranks_of: dict[str, Tensor], metric: str = "NDCG@10") -> pd.DataFrame:  # of texts
     """A row for each system: its figure, and how far that is from the first one's over the same users, with
     intervals. Raises `ValueError` for ranks of different rows.
@@ -35,7 +36,7 @@ def against(ranks_of: dict[str, Tensor], metric: str = "NDCG@10") -> pd.DataFram
     t = readable(table(ranks_of, (metric,))).loc[list(ranks_of)]
     return t.assign(**{f"less {first}": [apart(name) for name in ranks_of]})
 
-# %% ../../nbs/54_yardstick.ipynb #4ede816f
+# %% ../../nbs/54_yardstick.ipynb #bfd4bc96
 def conform(run: Run) -> bool:
     "Whether a run was ranked, chosen and trained by the protocol, under leave-one-out."
     return Protocol.of(**run.about["protocol"]) == Protocol()
@@ -66,7 +67,7 @@ def _two(counter: Run, network: Run, metric: str) -> dict:  # a row of texts
     figures = {f"{what}'s {metric}": t.loc[what, metric] for what in t.index}
     return dict(zip(("counter", "network"), names)) | figures | {"network less counter": t.iloc[1, 1]}
 
-# %% ../../nbs/54_yardstick.ipynb #37dfde85
+# %% ../../nbs/54_yardstick.ipynb #41ea845b
 def shuffle_ties(ds: Dataset, seed: int = 0) -> Dataset:
     "The same dataset with each user's items of one time in random order."
     user = torch.arange(len(ds)).repeat_interleave(ds.lengths)
@@ -88,7 +89,7 @@ def spread(ranks_of: dict[str, Tensor], metric: str = "NDCG@10") -> pd.Series:
     half = (t[f"{metric} to"] - t[f"{metric} from"]) / 2
     return pd.Series({"lowest": min(mean), "highest": max(mean), "half of the interval over users": half})
 
-# %% ../../nbs/54_yardstick.ipynb #45482a8b
+# %% ../../nbs/54_yardstick.ipynb #a8bd3648
 def candidates(rows: Rows) -> Tensor:  # [R]
     "How many items each row's target is ranked among, the target aside: those that the user has not had."
     seen = rows.seen().sort(1).values
@@ -107,12 +108,20 @@ def sampled(
     draw = np.random.default_rng(seed).hypergeometric(above, others - above, np.minimum(k, others))
     return torch.from_numpy(draw)
 
-# %% ../../nbs/54_yardstick.ipynb #9fa5c9e4
-def swapped(both: pd.DataFrame) -> tuple[int, int]:  # pairs of systems in another order, pairs
-    "How many pairs of rows stand in another order by the second column than by the first."
+# %% ../../nbs/54_yardstick.ipynb #92070ddb
+def swapped(both: pd.DataFrame) -> list[tuple]:  # pairs of names
+    "Which pairs of rows stand in another order by the second column than by the first."
     a, b = (np.sign(both[c].to_numpy()[:, None] - both[c].to_numpy()) for c in both.columns[:2])
-    upper = np.triu_indices(len(both), 1)
-    return int((a * b < 0)[upper].sum()), len(upper[0])
+    return [(both.index[i], both.index[j]) for i, j in zip(*np.triu(a * b < 0).nonzero())]
+
+
+def surely(pairs: list[tuple], *ranks_of: dict[str, Tensor]) -> list[tuple]:
+    "Of pairs of systems those whose difference has an interval without 0 under each way of ranking."
+
+    def apart(d):
+        return d["from"] > 0 or d["to"] < 0
+
+    return [(a, b) for a, b in pairs if all(apart(difference(r[a], r[b], resamples=2_000)) for r in ranks_of)]
 
 
 def slopes(both: pd.DataFrame, title: str = ""):  # a matplotlib figure
@@ -132,13 +141,13 @@ def slopes(both: pd.DataFrame, title: str = ""):  # a matplotlib figure
     plt.close(fig)
     return fig
 
-# %% ../../nbs/54_yardstick.ipynb #b4b3100f
+# %% ../../nbs/54_yardstick.ipynb #ae9757e4
 def refitted(ds: Dataset) -> Dataset:
     "The same dataset, its validation items for training too: only the last item of each user is held out."
     n = ds.lengths
     return replace(ds, split=torch.stack([n - 2, torch.zeros_like(n), n - 1], 1))
 
-# %% ../../nbs/54_yardstick.ipynb #cf23c5ef
+# %% ../../nbs/54_yardstick.ipynb #30831298
 def without_order(ds: Dataset, counter, rows=lambda d: user_rows(d, "test"), shuffles: int = 3) -> dict:
     """What a counter reaches on a dataset, and with the training parts in random order, the mean of several
     shuffles over the same users; and what it loses by that.
@@ -155,7 +164,7 @@ def without_order(ds: Dataset, counter, rows=lambda d: user_rows(d, "test"), shu
         "share lost": f"{1 - (left.mean() / whole.mean()).item():.0%}",
     }
 
-# %% ../../nbs/54_yardstick.ipynb #b922daaf
+# %% ../../nbs/54_yardstick.ipynb #11532154
 def by_split(experiments: dict[str, Experiment], folder) -> pd.DataFrame:  # a row for each system
     "NDCG@10 of experiments under leave-one-out and under a cut in time, with intervals; the runs are stored."
     made = {
