@@ -10,7 +10,7 @@ parser = ConfigParser(delimiters=["="])
 parser.read(here / "settings.ini", encoding="utf-8")
 cfg = parser["DEFAULT"]
 lab, dev = cfg["lab_requirements"].split(), cfg["dev_requirements"].split()
-ray = cfg["ray_requirements"].split()
+ray, search = cfg["ray_requirements"].split(), cfg["search_requirements"].split()
 readme = here / "README.md"
 
 setup(
@@ -25,11 +25,11 @@ setup(
     url=cfg["git_url"] or None,
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
-    extras_require={"lab": lab, "dev": lab + dev + ray, "ray": ray},
+    extras_require={"lab": lab, "dev": lab + dev + ray + search, "ray": ray, "search": search},
     # data/ is at the root; an installed copy finds it as seqrec_nb/_data
     packages=find_packages(include=["seqrec_nb", "seqrec_nb.*"]) + ["seqrec_nb._data"],
     package_dir={"seqrec_nb._data": "data"},
-    package_data={"seqrec_nb._data": ["*.json", "*.txt", "*.tsv"]},
+    package_data={"seqrec_nb.play": ["*.js"], "seqrec_nb._data": ["*.json", "*.txt", "*.tsv"]},
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"],

@@ -224,6 +224,23 @@ def finish_cells(cells):
         c["source"] = joined(c["source"]).splitlines(keepends=True)
 
 
+def alive(cells):
+    "Playgrounds that move without a kernel, under the cells that show them in JupyterLab; SEQREC_STILL: none"
+    if os.environ.get("SEQREC_STILL"):
+        return
+    for c in cells:
+        names = re.findall(r"^show\(play_(\w+)\(\)\)", joined(c["source"]), re.M)
+        if c["cell_type"] != "code" or not names:
+            continue
+        from seqrec_nb.play.replay import replay
+
+        try:
+            page = replay(names[0])
+        except ValueError:  # drawn by a widget that needs a kernel
+            continue
+        c["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": {"text/html": page}}]
+
+
 def own_links(text):
     "nbdev links to /base/data.html; the page is made from 01_data.ipynb, and Quarto resolves a link to that"
     from nbdev.config import get_config
@@ -258,6 +275,7 @@ def filter_text(text):
             c["source"] = one_line(joined(c["source"]))
     page = by_nbdev(nb)
     finish_cells(page["cells"])
+    alive(page["cells"])
     return own_links(json.dumps(page, indent=1, ensure_ascii=False) + "\n")
 
 

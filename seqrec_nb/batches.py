@@ -343,7 +343,7 @@ def in_parts(
 
 
 @patch_to(Rows)
-def seen(self) -> Tensor:  # [R,S] every item of the user before the target, 0 where there are fewer than S
+def seen(self) -> Tensor:  # [R,S] every item of the user before the target, then 0; S of the longest user
     "What the user had before the target: the whole history, also where `max_len` cut the input."
     begin = self.ds.offsets[self.user]
     n = self.start + self.length - begin

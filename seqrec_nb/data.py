@@ -87,9 +87,6 @@ class Dataset:
         u %= len(self)
         return self.items[self.offsets[u] : self.offsets[u + 1]]
 
-    def __iter__(self):
-        return (self[u] for u in range(len(self)))
-
     @classmethod
     def from_lists(
         cls,
@@ -101,12 +98,6 @@ class Dataset:
         for a history that is no list, and as `from_frame` does."""
         ds = from_frame(_table_of(histories), k_core=k_core, **kw)
         return replace(ds, times=None)
-
-    def __repr__(self):
-        text = f"{self.n_users:,} users, {self.n_items:,} items, {len(self.items):,} interactions"
-        if self.ties:
-            text += f"; the order of lines decides the last two items of {self.ties['users']:,} users"
-        return f"Dataset({self.name}: {text})"
 
 # %% ../nbs/01_data.ipynb #20953199
 def patch_to(cls: type):
@@ -121,6 +112,19 @@ def patch_to(cls: type):
         return before
 
     return add
+
+
+@patch_to(Dataset)
+def __iter__(self):
+    return (self[u] for u in range(len(self)))
+
+
+@patch_to(Dataset)
+def __repr__(self):
+    text = f"{self.n_users:,} users, {self.n_items:,} items, {len(self.items):,} interactions"
+    if self.ties:
+        text += f"; the order of lines decides the last two items of {self.ties['users']:,} users"
+    return f"Dataset({self.name}: {text})"
 
 # %% ../nbs/01_data.ipynb #5858850f
 @patch_to(Dataset)

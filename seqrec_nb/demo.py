@@ -81,28 +81,30 @@ def _parser() -> argparse.ArgumentParser:
         prog="seqrec", description="Sequential recommendation, in notebooks that are the library."
     )
     commands = parser.add_subparsers(dest="command", required=True)
+    _demo_options(commands)
+    _study_options(commands)
+    m = commands.add_parser("merge", help="take in runs that were made on another machine")
+    m.add_argument("source", help="a folder with runs, or the archive that benchmarks/gpu.py writes")
+    m.add_argument("--folder", help="where to; default: where runs are stored")
+    return parser
+
+
+def _demo_options(commands):
     d = commands.add_parser(
         "demo", help="counting models and SASRec on a dataset: trained, ranked, stored, drawn"
     )
     d.add_argument("--data", default="builtin", help=f"one of {', '.join(registry())}")
     d.add_argument("--seed", type=int, default=0)
-    d.add_argument(
-        "--epochs",
-        type=int,
-        default=300,
-        help="at most; training stops earlier once validation does not improve",
-    )
+    how_long = "at most; training stops earlier once validation does not improve"
+    d.add_argument("--epochs", type=int, default=300, help=how_long)
     d.add_argument("--device", default="cpu", help="cpu or cuda")
     d.add_argument("--again", action="store_true", help="train although the run is stored")
-    m = commands.add_parser("merge", help="take in runs that were made on another machine")
-    m.add_argument("source", help="a folder with runs, or the archive that benchmarks/gpu.py writes")
-    m.add_argument("--folder", help="where to; default: where runs are stored")
+
+
+def _study_options(commands):
     q = commands.add_parser("study", help="long runs in order: those that this project's tables lack")
-    q.add_argument(
-        "what",
-        nargs="+",
-        help="names of studies, or 'next' for all; with 'list' in front: how each run stands",
-    )
+    which = "names of studies, or 'next' for all; with 'list' in front: how each run stands"
+    q.add_argument("what", nargs="+", help=which)
     q.add_argument("--hours", type=float, help="after which to stop; default: when all is done")
     q.add_argument("--jobs", type=int, default=1, help="runs at a time")
     q.add_argument("--device", default="cpu", help="cpu or cuda")
@@ -111,7 +113,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     s = commands.add_parser("studies", help="what is stored of each study, and what the rest would take")
     s.add_argument("--device", default="cpu", help="cpu or cuda")
-    return parser
 
 # %% ../nbs/14_demo.ipynb #9a8e7bb9
 def _tell(ds: Dataset, t: pd.DataFrame, sas: Run, picture: Path):

@@ -85,6 +85,11 @@ def check_ranking(scores: Tensor, target: Tensor, seen: Tensor, ties, first: int
         return  # what follows looks at numbers, and a GPU is not waited for
     if not (((ties >= 0) & (ties <= 1)).all() if torch.is_tensor(ties) else 0 <= ties <= 1):
         raise ValueError(f"ties={ties}: from 0, the target first among its equals, to 1, last")
+    _check_competes(target, first)
+
+
+def _check_competes(target: Tensor, first: int):
+    "Raises `ValueError` for a target that does not compete."
     if (target < first).any():
         raise ValueError(
             f"a target is column {int(target.min())}, and the first that competes is {first}: shift your"

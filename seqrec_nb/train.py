@@ -331,11 +331,6 @@ class Training:
         objective.item_ids, objective.user_ids = rows.ds.item_ids, rows.ds.user_ids
         objective.rows_len = rows.max_len
 
-    def eager(self, index: Tensor) -> dict[str, Tensor]:  # [B] numbers of rows -> the terms
-        "One step, operation after operation. `self.one` is this, or a recording of it."
-        batch = self.objective.prepare(self.rows.batch(index), self.generator)
-        return self.step(self.objective, batch, self.opt)
-
     @property
     def generators(self) -> list[torch.Generator]:
         return [self.generator]
@@ -358,6 +353,13 @@ class Training:
                 n: w if isinstance(w, (int, float)) else _step_name(w) for n, w in sorted(o.weights.items())
             },
         }
+
+
+@patch_to(Training)
+def eager(self, index: Tensor) -> dict[str, Tensor]:  # [B] numbers of rows -> the terms
+    "One step, operation after operation. `self.one` is this, or a recording of it."
+    batch = self.objective.prepare(self.rows.batch(index), self.generator)
+    return self.step(self.objective, batch, self.opt)
 
 
 def _step_name(step) -> str:  # the same in every process, with the settings of a `partial`

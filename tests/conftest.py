@@ -9,6 +9,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch is imported
 os.environ.setdefault("MPLBACKEND", "agg")
 # the runs of whoever tests stay out of it, and the tests' out of theirs
 os.environ["SEQREC_RUNS"] = tempfile.mkdtemp()
+os.environ["SEQREC_STILL"] = "1"  # one test makes the playgrounds of the site move
 os.chdir(Path(__file__).parent.parent)  # where nbdev looks for settings.ini
 
 

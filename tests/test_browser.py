@@ -4,7 +4,9 @@
 
 import ast
 import contextlib
+import functools
 import html
+import http.server
 import importlib.util
 import json
 import os
@@ -14,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import types
 import urllib.request
@@ -21,6 +24,7 @@ from pathlib import Path
 
 import pytest
 
+from seqrec_nb._quarto_filter import alive
 from seqrec_nb.play.widgets import MOVES, PLAYGROUNDS
 from seqrec_nb.runs import load_run
 
@@ -280,3 +284,66 @@ def test_studio(browser, lab):
         stem = re.search(r"builtin-sasrec-0-\w+", line.inner_text())[0]
     run = load_run(lab.runs / f"{stem}.run")
     assert len(run.history) == 4 and run.settings["dim"] == 16 and not list(lab.runs.glob("*.checkpoint"))
+
+
+STILL_WITHOUT_KERNEL = {"maps"}  # drawn by a widget that needs one
+QUICK = ["sinkhorn", "attack", "head"]  # whose states are computed in seconds; the others are slow
+REPLAYED = [
+    pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow)
+    for n in PLAYGROUNDS
+    if n not in STILL_WITHOUT_KERNEL
+]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    "A folder that is served on this machine, with the plotly.js that the pages of the site share."
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "nbs").mkdir()
+    subprocess.run(
+        [sys.executable, ROOT / "tools" / "after_render.py"],
+        env={**os.environ, "QUARTO_PROJECT_OUTPUT_DIR": str(folder)},
+        check=True,
+    )
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder / "nbs")
+    handler.log_message = lambda *args: None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield types.SimpleNamespace(folder=folder / "nbs", url=f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+
+
+@pytest.mark.parametrize("name", REPLAYED)
+def test_a_page_without_a_kernel_is_alive(browser, site, name, monkeypatch):
+    "By keyboard, with every other host blocked, on a wide screen and on a phone's."
+    monkeypatch.delenv("SEQREC_STILL")
+    cell = {"cell_type": "code", "source": f"show(play_{name}())", "outputs": []}
+    alive([cell])
+    page_text = cell["outputs"][0]["data"]["text/html"]
+    assert len(page_text) < 400_000
+    head = "<!doctype html><html lang=en><meta charset=utf-8><title>site</title><link rel=icon href=data:,>"
+    (site.folder / f"{name}.html").write_text(f"{head}<body>{page_text}", encoding="utf-8")
+    for width in (1300, 390):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        wrong, asked = [], []
+        page.on("pageerror", lambda e: wrong.append(str(e)))
+        page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+        page.on("requestfailed", lambda r: wrong.append(r.url))
+        page.on("request", lambda r: asked.append(r.url))
+        page.route(lambda url: not url.startswith((site.url, "data:", "blob:")), lambda route: route.abort())
+        page.goto(f"{site.url}/{name}.html")
+        page.wait_for_selector(".seqrec-plot .main-svg", timeout=SLOW)
+        told = page.locator('[role="status"]')
+        label, key = MOVES[name]
+        control = page.get_by_label(label).first
+        before = told.inner_text()
+        control.focus()
+        control.press(key)
+        assert told.inner_text() != before
+        page.get_by_role("button", name="reset").click()
+        assert told.inner_text() == before
+        page.locator("button[data-preset]").first.click()
+        assert told.inner_text() != before
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        assert not wrong and all(u.startswith((site.url, "data:", "blob:")) for u in asked), (wrong, asked)
+        page.close()

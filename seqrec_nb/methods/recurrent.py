@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ..batches import Layout, register
-from ..data import check_whole
+from ..data import check_whole, patch_to
 from .sasrec import LOSSES, NextItemMethod
 from ..nn.encoders import ItemEncoder, check_dropout, dropout, in_cells
 from ..settings import Config, Experiment, setting
@@ -173,14 +173,6 @@ class AttentiveGRU(GRU):
         weight = self.v((now.index_select(0, t) + then.index_select(0, j)).sigmoid())  # [Q,1], alpha_tj
         return torch.zeros_like(h).index_add(0, t, weight * h.index_select(0, j))
 
-    def attend_padded(self, h: Tensor, layout: Layout) -> Tensor:  # as `attend`; all pairs of a row, masked
-        now, then, v = (x.unflatten(0, (-1, layout.width)) for x in (self.now(h), self.then(h), h))
-        if self.local == "own":
-            return self.v((now + then).sigmoid()).flatten(0, 1) * h
-        weight = self.v((now[:, :, None] + then[:, None]).sigmoid())[..., 0]  # [B,L,L], alpha_tj
-        past = (layout.segment[:, :, None] > 0) & (layout.segment[:, None] > 0)
-        return (weight * past.tril() @ v).flatten(0, 1)
-
     def mix(self, h: Tensor, local: Tensor) -> Tensor:  # [M,D] states, [M,D] their local part -> [M,D]
         return self.dense(dropout(torch.cat([local, h], 1), self.p_out, self.training))
 
@@ -206,6 +198,16 @@ class AttentiveGRU(GRU):
         padded = layout.cell is None
         h = self.mix(h, self.attend_padded(h, layout) if padded else self.attend(h, layout.row, layout.real))
         return h if at is None else h[at]
+
+# %% ../../nbs/23_recurrent.ipynb #df8e54d8
+@patch_to(AttentiveGRU)
+def attend_padded(self, h: Tensor, layout: Layout) -> Tensor:  # as `attend`; all pairs of a row, masked
+    now, then, v = (x.unflatten(0, (-1, layout.width)) for x in (self.now(h), self.then(h), h))
+    if self.local == "own":
+        return self.v((now + then).sigmoid()).flatten(0, 1) * h
+    weight = self.v((now[:, :, None] + then[:, None]).sigmoid())[..., 0]  # [B,L,L], alpha_tj
+    past = (layout.segment[:, :, None] > 0) & (layout.segment[:, None] > 0)
+    return (weight * past.tril() @ v).flatten(0, 1)
 
 # %% ../../nbs/23_recurrent.ipynb #011c9a24
 def _check_local(local: str):

@@ -157,6 +157,8 @@ def playground(
         .add_class(f"seqrec-{name}")
     )
     box.controls, box.buttons, box.status, box.say = controls, buttons, status, say
+    # what a recording of all its states asks for
+    box.name, box.draw, box.figure, box.presets, box.first = name, draw, figure, presets or {}, first
     return box
 
 

@@ -36,6 +36,7 @@ def reported(
     dataset: str,  # such as "beauty"
     # count figures that carry a note too, such as those a paper took over from another one
     copied: bool = False,
+    source: str = "",  # what the source begins with, such as "FENRec"; default: all
 ) -> pd.DataFrame:  # model, metric -> "low", "high", "sources"
     """The range of the published figures of each model. Raises `ValueError` for a dataset of which none is
     known.
@@ -45,7 +46,7 @@ def reported(
         raise ValueError(
             f"no published figures of {dataset!r}; there are some of {', '.join(sorted(set(t.dataset)))}"
         )
-    t = t[(t.dataset == dataset) & (copied | (t.note == ""))]
+    t = t[(t.dataset == dataset) & (copied | (t.note == "")) & t.source.str.startswith(source)]
     return t.groupby(["model", "metric"]).value.agg(low="min", high="max", sources="count")
 
 # %% ../../nbs/29_baselines.ipynb #c009

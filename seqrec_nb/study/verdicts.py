@@ -100,6 +100,10 @@ KINDS = {
     "a patience of": "patience",
     "its limit of": "patience",
     "the two differ in": "protocol",
+    "by another loss": "loss",
+    "nothing stored on": "datasets",
+    "of the seven models": "models",
+    "stands higher in print": "baseline",
 }
 
 
