@@ -122,7 +122,7 @@ def split_figures(ds: Dataset) -> dict:  # of a dataset that `split_by_time` cut
     valid, test = user_rows(ds, "valid"), user_rows(ds, "test")
     return {
         "interactions for training": int(ds.trained().sum()),
-        "share of all": int(ds.trained().sum()) / max(1, len(ds.items)),
+        "share of all": round(int(ds.trained().sum()) / max(1, len(ds.items)), 3),
         "users that validation ranks": len(valid),
         "users that the test ranks": len(test),
         "items only after the first cut": int(new[1:].sum()),

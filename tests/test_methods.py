@@ -1,16 +1,21 @@
-"""What must hold of every method: it trains in double precision, and whoever looks at it while it trains
-changes nothing.
+"""What must hold of every method: it trains in double precision, whoever looks at it while it trains changes
+nothing, and under a split by time nothing after the first cut does.
 """
+
+from dataclasses import replace
 
 import pytest
 import torch
 
 from seqrec_nb.analyse import similarities, watch_similarities
+from seqrec_nb.batches import cuts, user_rows
 from seqrec_nb.data import load
+from seqrec_nb.evaluate import ranks
 from seqrec_nb.methods.fenrec import PLUGGED, CL4SRecFENRec, DuoRecFENRec
 from seqrec_nb.methods.sparseennet import SparseEnNetInBatch
 from seqrec_nb.methods.views import Contrast
-from seqrec_nb.settings import experiment
+from seqrec_nb.runs import parted
+from seqrec_nb.settings import Protocol, experiment
 from seqrec_nb.study.systems import systems
 from seqrec_nb.train import Objective, Training, train
 
@@ -35,10 +40,10 @@ def experiments():
 EXPERIMENTS = experiments()
 
 
-def begin(e, double=False, **kw):
+def begin(e, double=False, ds=None, **kw):
     "A small training of a method on an eighth of its rows."
     e = e.but(**{n: v for n, v in SMALL.items() if e.has(n)})
-    ds = load()
+    ds = ds or load()
     rows = e.rows(ds, max_len=e.max_len)
     rows = rows[torch.arange(0, len(rows), 1 + len(rows) // 150)]
     torch.manual_seed(0)
@@ -89,3 +94,20 @@ def test_double_precision(name):
         assert all(x.isfinite() and x.dtype == torch.double for x in terms.values()), terms
     assert all(p.dtype == torch.double and p.isfinite().all() for p in o.parameters())
     assert sum(not torch.equal(p, before[n]) for n, p in o.named_parameters()) > len(before) / 2
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_nothing_after_the_first_cut_is_learned(name):
+    ds = load()
+    after = ds.times >= cuts(ds)[0]
+    other = torch.randint(1, ds.n_items + 1, (len(after),), generator=torch.Generator().manual_seed(0))
+    states = []
+    for d in (ds, replace(ds, items=torch.where(after, other, ds.items))):
+        known, asked = parted(d, Protocol(split="time"))
+        t = begin(EXPERIMENTS[name], ds=known)
+        train(t, lambda objective: 1.0, epochs=1, progress=False)
+        states.append(t.objective.state_dict())
+        if not name.endswith("pre-training"):
+            rows = user_rows(asked, "test", t.rows.max_len)[torch.arange(20)]
+            assert (ranks(t.objective, rows) < d.n_items).all()
+    assert all(torch.equal(x, states[1][n]) or torch.isnan(x).all() for n, x in states[0].items())
