@@ -20,6 +20,7 @@ from ..data import Dataset
 from ..evaluate import interval, metric_of
 from .genni import needed
 from ..methods.intents import ICLREC, ICLREC_AUTHORS, ICLRec, encode_with_row, represent_all
+from ..methods.s4rec import PARTS, READINGS, S4REC, S4RecPrinted
 from ..nn.adversary import longest
 from ..nn.clusters import KMeans
 from ..play.widgets import dealt
