@@ -311,11 +311,33 @@ def _check_same(far: float, most: float = 0.01):
         )
 
 # %% ../nbs/16_gpu.ipynb #7f281fa2
-@functools.cache
+class _NoDevice:
+    "What PyTorch asks of a kind of device: there is none of it, so that nobody else takes it for real."
+
+    def is_initialized(self) -> bool:
+        return True
+
+    def is_available(self) -> bool:
+        return False
+
+    def device_count(self) -> int:
+        return 0
+
+    def current_device(self) -> int:
+        return 0
+
+    def _is_in_bad_fork(self) -> bool:
+        return False
+
+    def manual_seed_all(self, seed: int):
+        pass
+
+
 def _fake_gpu() -> torch.device:
     from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
-    _setup_privateuseone_for_python_backend("fakegpu")
+    if not hasattr(torch, "fakegpu"):  # once a process
+        _setup_privateuseone_for_python_backend("fakegpu", _NoDevice())
     return torch.device("fakegpu", 0)
 
 

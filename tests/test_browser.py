@@ -50,7 +50,7 @@ def only_needed(path):
     def needed(code):
         return (
             re.search(r"^#\| *exports?\b", code, re.M)
-            or re.match(r"show\(", code)
+            or re.match(r"(#\|.*\n)*show\(", code)
             or all(isinstance(o, (ast.Import, ast.ImportFrom)) for o in ast.parse(code).body)
         )
 
