@@ -265,18 +265,21 @@ PRECISIONS = ("fp32", "tf32", "bf16")
 
 def products_in(precision: str):
     "A context in which a GPU multiplies float32 matrices in TF32, if the precision is less than `fp32`."
-    return _cuda_products("ieee" if precision == "fp32" else "tf32")
+    matmul, exact = torch.backends.cuda.matmul, precision == "fp32"
+    if hasattr(matmul, "fp32_precision"):
+        return _switched(matmul, "fp32_precision", "ieee" if exact else "tf32")
+    return _switched(matmul, "allow_tf32", not exact)  # PyTorch before 2.9
 
 
 @contextlib.contextmanager
-def _cuda_products(name: str):
-    matmul = torch.backends.cuda.matmul
-    old = matmul.fp32_precision
-    matmul.fp32_precision = name
+def _switched(where, name: str, value):
+    "A context in which a switch of PyTorch has another value."
+    old = getattr(where, name)
+    setattr(where, name, value)
     try:
         yield
     finally:
-        matmul.fp32_precision = old
+        setattr(where, name, old)
 
 
 def in_bfloat16(encoder: nn.Module):
@@ -806,19 +809,12 @@ def _fast_is_exact() -> bool:  # whether oneDNN's fast path gives float32 accura
     ]
     before = [error(*p) for p in pairs]
     # bfloat16 would be some thousand times worse
-    with _precision("bf16"):
+    with _fast():
         return all(error(*p) <= 10 * b for p, b in zip(pairs, before))
 
 
-@contextlib.contextmanager
-def _precision(name: str):
-    matmul = torch.backends.mkldnn.matmul
-    old = matmul.fp32_precision
-    matmul.fp32_precision = name
-    try:
-        yield
-    finally:
-        matmul.fp32_precision = old
+def _fast():  # a context
+    return _switched(torch.backends.mkldnn.matmul, "fp32_precision", "bf16")
 
 
 @cache
@@ -840,7 +836,7 @@ def fast_cpu():
         torch.backends.mkldnn.matmul, "fp32_precision"
     )
     return (
-        _precision("bf16")
+        _fast()
         if known and torch.backends.mkldnn.is_available() and _fast_is_exact()
         else contextlib.nullcontext()
     )
