@@ -8,7 +8,7 @@ __all__ = ['DECIDING', 'TABLE', 'OWN', 'FOUND', 'PAPERS', 'HARDNESS', 'SPARSE', 
            'runs_of', 'preset', 'in_print', 'gain', 'ahead', 'together', 'wherever', 'known', 'form_of', 'pair',
            'between', 'main_metric', 'rivals', 'against', 'undecided', 'by_seed', 'against_the_strongest',
            'better_than_uniform', 'better_second_stage', 'fewer_epochs', 'best_hardness', 'kept', 'tenth_is_enough',
-           'growing_is_enough', 'more_than', 'one_is_worth_nine', 'bpr_gains_with_genni', 'with_step', 'bases',
+           'growing_is_enough', 'more_than', 'one_is_worth_nine', 'bpr_gains_with_genni', 'with_step', 'known_bases',
            'step_helps', 'of_table', 'step_and_none', 'step_spreads', 'noise_costs_less', 'step_flattens',
            'above_iclrec', 'best_self_supervised', 'leads_each_metric', 'boxes_are_compact', 'head_users',
            'of_both_kinds', 'head_and_tail_gain', 'parts_help', 'distillation_helps', 'reversal_helps',
@@ -36,7 +36,7 @@ from scipy import stats
 from ..analyse import GEOMETRY, command
 from ..data import data_dir
 from ..evaluate import metric_of
-from ..figures.atsrec import NOISE
+from ..figures.atsrec import NOISE, bases
 from ..figures.fenrec import above, falls, goes_with, papers_set, stays_harder, uniformity_points
 from ..figures.genni import ALPHAS
 from ..figures.s4rec import JUDGED, compact, gain_of, head_of, lower_by, with_clusters
@@ -46,9 +46,8 @@ from ..methods.atsrec import ATSREC
 from ..methods.fenrec import ABLATIONS as FENREC_PARTS
 from ..methods.fenrec import FENREC, PLUGGED, CL4SRecFENRec, DuoRecFENRec
 from ..methods.genni import GENNI, GenNiNotTheHistory, GenNiS3
-from ..methods.intents import ICLREC, ICSREC
+from ..methods.intents import ICSREC
 from ..methods.pretraining import S3REC, S3REC_PRETRAINING
-from ..methods.recurrent import GRU4REC, NARM_PRESETS
 from ..methods.s4rec import S4REC, ablations
 from ..methods.sasrec import SASREC
 from ..methods.sparseennet import ABLATIONS as SPARSEENNET_PARTS
@@ -480,26 +479,19 @@ def with_step(e: Experiment) -> Experiment:
     return e.but(**preset(ATSREC, e.dataset))
 
 
-def bases(dataset: str) -> dict[str, Experiment]:
+def known_bases(dataset: str) -> dict[str, Experiment]:
     "The models that the step was put around, so far as they are built here."
     if dataset not in SASREC:
         raise Lacking(f"no settings are published for {dataset.title()}")
-    return {
-        "SASRec": SASREC[dataset].but(loss="bce"),
-        "GRU4Rec": GRU4REC[dataset].but(loss="bce"),
-        "NARM": NARM_PRESETS[dataset],
-        "CL4SRec": CL4SREC["bce"].but(dataset=dataset),
-        "ICLRec": ICLREC[dataset],
-        "DuoRec": DUOREC[dataset],
-    }
+    return bases(dataset)
 
 
 @decides("atsrec-better")
 def step_helps(c: Claim) -> Finding:
     def test(d):
-        both = {n: e for n, e in bases(d).items() if looked_up(e) and looked_up(with_step(e))}
+        both = {n: e for n, e in known_bases(d).items() if looked_up(e) and looked_up(with_step(e))}
         if not both:
-            runs_of(with_step(bases(d)["SASRec"]), bases(d)["SASRec"])
+            runs_of(with_step(known_bases(d)["SASRec"]), bases(d)["SASRec"])
         found = []
         for n, e in both.items():
             printed = gain(TABLE["ATSRec"], d, "ATSRec", n, "NDCG@10") if d == "toys" else ()
@@ -521,7 +513,9 @@ def of_table(what: str) -> Callable[[Run], float | None]:
 
 def step_and_none(c: Claim, value: Callable, sign: int = 1) -> Finding:
     "As `by_seed`, for SASRec with the step and without it."
-    return wherever(c, lambda d: by_seed(with_step(bases(d)["SASRec"]), bases(d)["SASRec"], value, sign))
+    return wherever(
+        c, lambda d: by_seed(with_step(known_bases(d)["SASRec"]), bases(d)["SASRec"], value, sign)
+    )
 
 
 @decides("atsrec-counters")
