@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['GEOMETRY', 'COLOURS', 'OTHER', 'KINDS', 'uniformity', 'alignment', 'spectrum', 'mean_cosine', 'item_geometry',
-           'extent', 'pools', 'umap', 'item_maps', 'lengths_in_clusters', 'head_rates', 'similarities',
+           'extent', 'pools', 'umap', 'item_maps', 'lengths_in_clusters', 'head_rates', 'dealt', 'similarities',
            'watch_similarities', 'panels', 'command', 'blank', 'missing', 'density']
 
 # %% ../nbs/13_analyse.ipynb #c002
@@ -214,6 +214,15 @@ def head_rates(
     part = ((share * users[0] - (users - counts.sum(0))) / counts.sum(0).clamp_min(1)).clamp(0, 1)
     size = counts.sum(1)
     return ((counts * part).sum(1) / size)[size > 0]
+
+
+def dealt(counts: Tensor, seed: int = 0) -> Tensor:  # [K,T] -> [K,T]
+    "What the clusters would be by chance: of the same sizes, the same users dealt at random."
+    n, T = counts.long(), counts.shape[1]
+    length = torch.arange(T).repeat_interleave(n.sum(0))
+    shuffled = torch.randperm(len(length), generator=torch.Generator().manual_seed(seed))
+    cluster = torch.arange(len(n)).repeat_interleave(n.sum(1))[shuffled]
+    return torch.bincount(cluster * T + length, minlength=n.numel()).view_as(n)
 
 # %% ../nbs/13_analyse.ipynb #c024
 def similarities(

@@ -23,9 +23,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from seqrec_nb.play.widgets import MOVES, PLAYGROUNDS
 
 from seqrec_nb._quarto_filter import alive
-from seqrec_nb.play.widgets import MOVES, PLAYGROUNDS
 from seqrec_nb.runs import load_run
 
 ROOT = Path(__file__).parent.parent

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ..analyse import COLOURS, blank, command, head_rates, lengths_in_clusters, missing, panels
+from ..analyse import COLOURS, blank, command, dealt, head_rates, lengths_in_clusters, missing, panels
 from ..batches import Batch, user_rows
 from ..data import Dataset
 from ..evaluate import interval, metric_of
@@ -23,7 +23,6 @@ from ..methods.intents import ICLREC, ICLREC_AUTHORS, ICLRec, encode_with_row, r
 from ..methods.s4rec import PARTS, READINGS, S4REC, S4RecPrinted
 from ..nn.adversary import longest
 from ..nn.clusters import KMeans
-from ..play.widgets import dealt
 from ..runs import Run, find_runs, published_dir
 from ..settings import Experiment
 from ..study.compare import settings_tried, stored

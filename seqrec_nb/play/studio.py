@@ -19,7 +19,7 @@ import torch
 
 from ..data import at_hand
 from ..methods.sasrec import SASREC
-from .widgets import picture
+from .base import picture
 from ..runs import load_run, run
 from ..settings import Experiment
 from ..study.systems import systems
@@ -323,7 +323,7 @@ def studio(
     import ipywidgets as W
 
     session, fig, lock, fields = Session(), curves(), threading.RLock(), {}
-    shown = picture(fig)
+    shown = picture(json.loads(fig.to_json()))
     row, wide = (
         W.Layout(flex_flow="row wrap", max_width="1000px"),
         dict(style={"description_width": "11em"}, layout=W.Layout(width="19em")),
