@@ -1568,6 +1568,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                        'seqrec_nb.play.replay.controls_of': ('replay.html#controls_of', 'seqrec_nb/play/replay.py'),
                                        'seqrec_nb.play.replay.grid_of': ('replay.html#grid_of', 'seqrec_nb/play/replay.py'),
                                        'seqrec_nb.play.replay.leaves': ('replay.html#leaves', 'seqrec_nb/play/replay.py'),
+                                       'seqrec_nb.play.replay.names': ('replay.html#names', 'seqrec_nb/play/replay.py'),
                                        'seqrec_nb.play.replay.packed': ('replay.html#packed', 'seqrec_nb/play/replay.py'),
                                        'seqrec_nb.play.replay.recorded': ('replay.html#recorded', 'seqrec_nb/play/replay.py'),
                                        'seqrec_nb.play.replay.replay': ('replay.html#replay', 'seqrec_nb/play/replay.py'),

@@ -228,17 +228,14 @@ def alive(cells):
     "Playgrounds that move without a kernel, under the cells that show them in JupyterLab; SEQREC_STILL: none"
     if os.environ.get("SEQREC_STILL"):
         return
-    for c in cells:
-        names = re.findall(r"^show\(play_(\w+)\(\)\)", joined(c["source"]), re.M)
-        if c["cell_type"] != "code" or not names:
-            continue
-        from seqrec_nb.play.replay import replay
+    from seqrec_nb.play.replay import names, replay
 
-        try:
-            page = replay(names[0])
-        except ValueError:  # drawn by a widget that needs a kernel
-            continue
-        c["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": {"text/html": page}}]
+    for c in cells:
+        shown = re.findall(r"^show\((\w+)\)", joined(c["source"]), re.M)
+        if c["cell_type"] == "code" and shown and shown[0] in names():
+            # raw HTML within Markdown: for an output of HTML Quarto would load scripts from another host
+            page = {"text/markdown": f"\n`````{{=html}}\n{replay(shown[0])}\n`````\n"}
+            c["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": page}]
 
 
 def own_links(text):

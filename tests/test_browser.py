@@ -8,6 +8,7 @@ import functools
 import html
 import http.server
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -22,19 +23,31 @@ import types
 import urllib.request
 from pathlib import Path
 
+import nbformat
 import pytest
-from seqrec_nb.play.widgets import MOVES, PLAYGROUNDS
 
 from seqrec_nb._quarto_filter import alive
+from seqrec_nb.play.base import Tick, playgrounds
+from seqrec_nb.play.replay import grid_of, recorded, state_of, unpacked
 from seqrec_nb.runs import load_run
 
 ROOT = Path(__file__).parent.parent
-NOTEBOOKS = "60_playground", "61_studio"
+NOTEBOOKS = ("61_studio",)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-NEEDED = ("playwright", "jupyterlab", "ipywidgets", "plotly", "anywidget", "jscatter")
+NEEDED = ("playwright", "jupyterlab", "ipywidgets", "plotly", "anywidget")
 missing = ["a browser (Debian: apt-get install chromium)"] * (not CHROMIUM) + [
     f"the Python package {o}" for o in NEEDED if not importlib.util.find_spec(o)
 ]
+ALL = list(playgrounds())
+# in JupyterLab: a control of each kind; on the site: recorded and computed ones; all of them in the slow suite
+QUICK_LAB, QUICK_SITE = {"sinkhorn", "augmentation"}, {"sinkhorn", "attack", "history"}
+
+
+def quick(names):
+    return [pytest.param(n, marks=[] if n in names else pytest.mark.slow) for n in ALL]
+
+
+LAB, SITE = quick(QUICK_LAB), quick(QUICK_SITE)
 # milliseconds: a machine with other work is no error
 SLOW = 300_000
 pytestmark = pytest.mark.skipif(
@@ -60,6 +73,14 @@ def only_needed(path):
     path.write_text(json.dumps(nb), encoding="utf-8")
 
 
+def showing(name, path):
+    "A notebook that shows one playground."
+    lines = ["from seqrec_nb.play.base import playgrounds, show", f'show(playgrounds()["{name}"])']
+    cells = [nbformat.v4.new_code_cell(line) for line in lines]
+    kernel = {"name": "python3", "display_name": "python3", "language": "python"}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
     "JupyterLab on copies of the notebooks, with settings of its own: where it is, and where its runs go."
@@ -67,6 +88,8 @@ def lab(tmp_path_factory):
     (tmp / "nbs").mkdir()
     for name in NOTEBOOKS:
         only_needed(Path(shutil.copy(ROOT / "nbs" / f"{name}.ipynb", tmp / "nbs")))
+    for name in ALL:
+        showing(name, tmp / "nbs" / f"{name}.ipynb")
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -181,14 +204,6 @@ def words(value):
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", value)).split())
 
 
-def moved(control, key):  # what the key does to it, from Python
-    step = 1 if key in ("ArrowRight", "ArrowUp") else -1
-    if hasattr(control, "index"):
-        control.index += step
-    else:
-        control.value += step * control.step
-
-
 FIGURE = "name => JSON.stringify(document.querySelector(`.seqrec-${name} .js-plotly-plot`)?.data ?? [])"
 
 
@@ -198,49 +213,50 @@ def drawn(page, name, other_than="[]"):
     return page.evaluate(FIGURE, name)
 
 
-@pytest.fixture(scope="module")
-def playgrounds(browser, lab):
-    with notebook(browser, lab, "60_playground") as page:
-        yield page
-
-
-@pytest.mark.parametrize("name", MOVES)
-def test_playground(playgrounds, name):
-    """A key moves a control, a button breaks it; the line below says what a twin of the playground says in
-    Python, and the figure changes.
+def turns(p, values_of):
+    """Each control moved once, one after the other: its number, name, the place it moves to, and all values
+    after that; then the presets.
     """
+    values = dict(p.first)
+    for number, (name, c) in enumerate(p.controls.items()):
+        known = list(values_of[name])
+        at = known.index(values[name])
+        to = at + 1 if at + 1 < len(known) else at - 1
+        values[name] = known[to]
+        yield number, c, at, to, dict(values)
+
+
+def in_lab(box, c, at, to):
+    "Moves a control in JupyterLab by keyboard."
+    if isinstance(c, Tick):
+        return box.get_by_label(c.label, exact=True).press("Space")
+    if getattr(c, "drop", False):
+        return box.get_by_label(c.label, exact=True).select_option(c.text(c.values[to]))
+    label = box.page.locator(".widget-label", has_text=re.compile(f"^{re.escape(c.label)}$"))
+    handle = box.locator(".widget-hslider", has=label).locator(".noUi-handle")
+    handle.focus()
+    handle.press("ArrowRight" if to > at else "ArrowLeft")
+
+
+@pytest.mark.parametrize("name", LAB)
+def test_playground(browser, lab, name):
+    "Keys move each control and presets set all: the line says what Python says, and the figure changes."
     from playwright.sync_api import expect
 
-    twin, (label, key) = PLAYGROUNDS[name](), MOVES[name]
-    said = [words(twin.status.value)]
-    moved(next(c for c in twin.controls.values() if c.description == label), key)
-    said.append(words(twin.status.value))
-    twin.buttons["break it"].click()
-    said.append(words(twin.status.value))
-    assert len(set(said)) == 3, said
-    box = playgrounds.locator(f".seqrec-playground.seqrec-{name}")
-    line = box.locator(f".seqrec-status-{name}")
-    done(playgrounds)
-    expect(line).to_have_text(said[0])
-    if name == "maps":
-        expect(box.locator("canvas").first).to_be_visible()
-    else:
-        figure = drawn(playgrounds, name)
-    keep(playgrounds, box, name)
-    handle = box.locator(
-        ".widget-hslider",
-        has=playgrounds.locator(".widget-label", has_text=re.compile(f"^{re.escape(label)}$")),
-    ).locator(".noUi-handle")
-    handle.focus()
-    handle.press(key)
-    expect(line).to_have_text(said[1])
-    button = box.get_by_role("button", name="break it")
-    button.focus()
-    button.press("Enter")
-    expect(line).to_have_text(said[2])
-    if name != "maps":
-        drawn(playgrounds, name, other_than=figure)
-    keep(playgrounds, box, f"{name}-broken")
+    p = playgrounds()[name]
+    with notebook(browser, lab, name) as page:
+        box, line = page.locator(f".seqrec-{name}"), page.locator(f".seqrec-status-{name}")
+        done(page)
+        expect(line).to_have_text(words(html.escape(p()[1])))
+        figure = drawn(page, name)
+        keep(page, box, name)
+        for _, c, at, to, values in turns(p, {n: c.values for n, c in p.controls.items()}):
+            in_lab(box, c, at, to)
+            expect(line).to_have_text(words(html.escape(p(**values)[1])))
+        box.get_by_role("button", name="break it").press("Enter")
+        expect(line).to_have_text(words(html.escape(p(**p.presets["break it"])[1])))
+        drawn(page, name, other_than=figure)
+        keep(page, box, f"{name}-broken")
 
 
 def test_studio(browser, lab):
@@ -286,15 +302,6 @@ def test_studio(browser, lab):
     assert len(run.history) == 4 and run.settings["dim"] == 16 and not list(lab.runs.glob("*.checkpoint"))
 
 
-STILL_WITHOUT_KERNEL = {"maps"}  # drawn by a widget that needs one
-QUICK = ["sinkhorn", "attack", "head"]  # whose states are computed in seconds; the others are slow
-REPLAYED = [
-    pytest.param(n, marks=[] if n in QUICK else pytest.mark.slow)
-    for n in PLAYGROUNDS
-    if n not in STILL_WITHOUT_KERNEL
-]
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     "A folder that is served on this machine, with the plotly.js that the pages of the site share."
@@ -313,37 +320,74 @@ def site(tmp_path_factory):
         server.shutdown()
 
 
-@pytest.mark.parametrize("name", REPLAYED)
-def test_a_page_without_a_kernel_is_alive(browser, site, name, monkeypatch):
-    "By keyboard, with every other host blocked, on a wide screen and on a phone's."
-    monkeypatch.delenv("SEQREC_STILL")
-    cell = {"cell_type": "code", "source": f"show(play_{name}())", "outputs": []}
+def on_page(page, number, c, to):
+    "Moves a control of a page without a kernel by keyboard."
+    control = page.locator(f'[data-control="{number}"]')
+    if isinstance(c, Tick):
+        return control.press("Space")
+    if getattr(c, "drop", False):
+        return control.select_option(str(to))
+    control.press("ArrowRight" if to > int(control.input_value()) else "ArrowLeft")
+
+
+@contextlib.contextmanager
+def alone(browser, site, name, **look):
+    "A page of the site with every other host blocked; nothing may fail on it."
+    page = browser.new_page(**look)
+    wrong, asked = [], []
+    page.on("pageerror", lambda e: wrong.append(str(e)))
+    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+    page.on("requestfailed", lambda r: wrong.append(r.url))
+    page.on("request", lambda r: asked.append(r.url))
+    page.route(lambda url: not url.startswith((site.url, "data:", "blob:")), lambda route: route.abort())
+    page.goto(f"{site.url}/{name}.html")
+    page.wait_for_selector(".seqrec-plot .main-svg", timeout=SLOW)
+    yield page
+    assert not wrong and all(u.startswith((site.url, "data:", "blob:")) for u in asked), (wrong, asked)
+    page.close()
+
+
+def stub_of(name):  # what the filter makes of a cell, in the page of a renderer that is not there
+    cell = {"cell_type": "code", "source": f"show({name})", "outputs": []}
     alive([cell])
-    page_text = cell["outputs"][0]["data"]["text/html"]
-    assert len(page_text) < 400_000
+    made = cell["outputs"][0]["data"]["text/markdown"].split("`````")[1].removeprefix("{=html}")
     head = "<!doctype html><html lang=en><meta charset=utf-8><title>site</title><link rel=icon href=data:,>"
-    (site.folder / f"{name}.html").write_text(f"{head}<body>{page_text}", encoding="utf-8")
-    for width in (1300, 390):
-        page = browser.new_page(viewport={"width": width, "height": 900})
-        wrong, asked = [], []
-        page.on("pageerror", lambda e: wrong.append(str(e)))
-        page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
-        page.on("requestfailed", lambda r: wrong.append(r.url))
-        page.on("request", lambda r: asked.append(r.url))
-        page.route(lambda url: not url.startswith((site.url, "data:", "blob:")), lambda route: route.abort())
-        page.goto(f"{site.url}/{name}.html")
-        page.wait_for_selector(".seqrec-plot .main-svg", timeout=SLOW)
+    return f"{head}<body>{made}"
+
+
+@pytest.mark.parametrize("name", SITE)
+def test_a_page_without_a_kernel_is_alive(browser, site, name, monkeypatch):
+    "By keyboard, with every other host blocked, on a wide screen, and on a phone's in the dark."
+    monkeypatch.delenv("SEQREC_STILL")
+    text, p = stub_of(name), playgrounds()[name]
+    assert len(text) < 400_000
+    (site.folder / f"{name}.html").write_text(text, encoding="utf-8")
+    grid = {n: list(c.values) for n, c in p.controls.items()} if p.script else grid_of(p)
+    with alone(browser, site, name, viewport={"width": 1300, "height": 900}) as page:
         told = page.locator('[role="status"]')
-        label, key = MOVES[name]
-        control = page.get_by_label(label).first
-        before = told.inner_text()
-        control.focus()
-        control.press(key)
-        assert told.inner_text() != before
-        page.get_by_role("button", name="reset").click()
-        assert told.inner_text() == before
-        page.locator("button[data-preset]").first.click()
-        assert told.inner_text() != before
+        assert told.inner_text() == words(html.escape(p()[1]))
+        for number, c, _, to, values in turns(p, grid):
+            on_page(page, number, c, to)
+            assert told.inner_text() == words(html.escape(p(**values)[1])), values
+        for preset, values in {**p.presets, "reset": {}}.items():
+            page.locator(f'button[data-preset="{preset}"]').press("Enter")
+            assert told.inner_text() == words(html.escape(p(**values)[1])), preset
+        keep(page, page.locator(".seqrec-replay"), f"{name}-site")
+    small = {"viewport": {"width": 390, "height": 900}, "reduced_motion": "reduce"}
+    with alone(browser, site, name, **small) as page:
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        assert not wrong and all(u.startswith((site.url, "data:", "blob:")) for u in asked), (wrong, asked)
-        page.close()
+        page.evaluate("document.body.style.background = '#222', document.body.className = 'quarto-dark'")
+        page.locator("button[data-preset]").first.press("Enter")
+        keep(page, page.locator(".seqrec-replay"), f"{name}-phone")
+
+
+@pytest.mark.parametrize("name", SITE)
+def test_what_is_replayed_is_what_lives(name):
+    p = playgrounds()[name]
+    if p.script:
+        pytest.skip("its states are computed on the page: test_node compares them")
+    pack, grid = json.loads(json.dumps(recorded(p))), grid_of(p)
+    states = list(itertools.product(*grid.values()))
+    for number in {*range(0, len(states), max(1, len(states) // 20)), len(states) - 1}:
+        figure, sentence = state_of(p, dict(zip(grid, states[number])))
+        assert unpacked(pack, number) == (json.loads(json.dumps(figure)), sentence)

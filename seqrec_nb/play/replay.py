@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STYLE', 'grid_of', 'rounded', 'state_of', 'leaves', 'packed', 'unpacked', 'recorded', 'computed', 'controls_of',
-           'script', 'replayed', 'replay']
+           'script', 'replayed', 'names', 'replay']
 
 # %% ../../nbs/62_replay.ipynb #ab8bb70b
 import base64
@@ -12,6 +12,7 @@ import gzip
 import html
 import importlib
 import json
+import pkgutil
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -167,6 +168,11 @@ def replayed(p: Playground) -> str:  # HTML
         f'<p role="status" aria-live="polite"></p><div class="seqrec-plot"></div>'
         f"<template>{data}</template>{own}<script>{script('replay.js')}</script></div>"
     )
+
+
+def names() -> list[str]:
+    "Of the modules that may hold a playground."
+    return [m.name for m in pkgutil.iter_modules(room.__path__)]
 
 
 @cache
