@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SCALES', 'STEPS', 'COLOUR', 'POINTS', 'BACKGROUND', 'reversal_path', 'reversal_at', 'distances', 'blobs', 'reversal']
 
-# %% ../../nbs/80_reversal.ipynb #00c4582a
+# %% ../../nbs/80_reversal.ipynb #0683be30
 from functools import cache
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..nn import adversary
 from .base import BLACK, BLUE, ORANGE, RED, Choice, Range, canvas, figure, playground, trace
 
-# %% ../../nbs/80_reversal.ipynb #5de3d0e7
+# %% ../../nbs/80_reversal.ipynb #84fe304c
 SCALES = (0.0, 0.25, 0.5, 1.0, 3.0, 10.0, 20.0)  # of the reversed gradient
 STEPS = 120
 COLOUR = torch.arange(200) % 2
@@ -40,7 +40,7 @@ def reversal_path(scale: float) -> tuple[Tensor, Tensor]:
     shifts, parameters = zip(*path)
     return torch.stack(shifts), torch.stack(parameters)
 
-# %% ../../nbs/80_reversal.ipynb #3de386f1
+# %% ../../nbs/80_reversal.ipynb #218b9ded
 @torch.no_grad()
 def reversal_at(scale: float, step: int, side: int = 25) -> dict:
     """Points [P,2], distance of the two centres, share of points that the discriminator names rightly, and
@@ -66,7 +66,7 @@ def distances(scale: float) -> Tensor:  # [STEPS+1] of the two centres
     centre = torch.stack([POINTS[COLOUR == c].mean(0) for c in (0, 1)])
     return (centre + reversal_path(scale)[0]).diff(dim=1)[:, 0].norm(dim=1)
 
-# %% ../../nbs/80_reversal.ipynb #c68b8687
+# %% ../../nbs/80_reversal.ipynb #7431a6cb
 BACKGROUND = [[0, "#9ecae9"], [0.5, "#ffffff"], [1, "#fddc9a"]]
 
 
@@ -100,7 +100,7 @@ def reversal(scale, step):
     way = trace("scatter", 2, y=d, mode="lines", line=dict(color=BLACK))
     here = trace("scatter", 2, x=[step], y=[at["distance"]], mode="markers")
     here["marker"] = dict(color=RED, size=11)
-    layout = canvas("blobs and boundary", "distance of the centres", space=0.12, height=380, **axes)
+    layout = canvas("blobs and boundary", "distance of centres", space=0.12, height=380, **axes)
     return figure([*blobs(at), way, here], layout), (
         f"Scale {scale:g}, step {step}: the centres of the two colours are {at['distance']:.2f} apart"
         f" ({d[0]:.2f} at the start), and the discriminator names {at['right']:.0%} of the points rightly"
