@@ -7,7 +7,7 @@ __all__ = ['COLD', 'MOST', 'DRAWN', 'Tables', 'tables_of', 'pair_with_tables', '
            'pieces', 'laid_out', 'drawn_items', 'points', 'frame', 'cold_neighbours_said', 'pieces_said', 'items_said',
            'neighbourhoods']
 
-# %% ../../nbs/82_umap.ipynb #44dd90f4
+# %% ../../nbs/82_umap.ipynb #3c9faa08
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -24,7 +24,7 @@ from .maps import nearest
 from .small import builtin, small_model
 from ..runs import Run, find_runs
 
-# %% ../../nbs/82_umap.ipynb #c04dcd54
+# %% ../../nbs/82_umap.ipynb #e9954af9
 COLD = 10  # at most so many interactions, as in the paper
 MOST = 1100  # items that are laid out
 
@@ -70,7 +70,7 @@ def tables(folder=None) -> Tables:
     names = "small SASRec", "small SparseEnNet"
     return tables_of(names, [m.encoder.table() for m in models], builtin()[0], "the built-in dataset")
 
-# %% ../../nbs/82_umap.ipynb #bd8a2e1c
+# %% ../../nbs/82_umap.ipynb #2f36af68
 def neighbours_of(x: np.ndarray, k: int, metric: str) -> tuple[np.ndarray, np.ndarray]:  # [S,k], [S,k]
     "The k nearest of each item, the item itself first, as UMAP counts them; and how far they are."
     from sklearn.neighbors import NearestNeighbors
@@ -84,12 +84,15 @@ def layout2d(x: Tensor, neighbours: int, apart: float, metric: str) -> np.ndarra
     "UMAP of some vectors, centred and scaled to a standard deviation of 1; the same each time."
     from umap import UMAP
 
-    known = neighbours_of(x.numpy(), neighbours, metric)
+    known, threads = neighbours_of(x.numpy(), neighbours, metric), torch.get_num_threads()
     how = dict(n_neighbors=neighbours, min_dist=apart, metric=metric, init="pca", n_epochs=200)
-    with warnings.catch_warnings():
-        # it says that new points cannot be added later
-        warnings.simplefilter("ignore")
-        y = UMAP(**how, precomputed_knn=known, random_state=0, n_jobs=1).fit_transform(x.numpy())
+    try:
+        with warnings.catch_warnings():
+            # it says that new points cannot be added later
+            warnings.simplefilter("ignore")
+            y = UMAP(**how, precomputed_knn=known, random_state=0, n_jobs=1).fit_transform(x.numpy())
+    finally:
+        torch.set_num_threads(threads)  # UMAP's compiler takes all that there are, for torch as well
     y = y - y.mean(0)
     return (y / y.std()).astype(float)
 
@@ -117,7 +120,7 @@ def laid_out(side: int, neighbours: int, apart: float, metric: str) -> tuple[np.
     xy = layout2d(x, neighbours, apart, metric)
     return xy, kept(x, xy, metric), pieces(x, neighbours, metric)
 
-# %% ../../nbs/82_umap.ipynb #8f8ef13d
+# %% ../../nbs/82_umap.ipynb #b1f2b1d4
 DRAWN = 200  # of the cold items, and of the others
 
 
