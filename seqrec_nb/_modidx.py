@@ -15,6 +15,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                    'seqrec_nb.analyse.missing': ('analyse.html#missing', 'seqrec_nb/analyse.py'),
                                    'seqrec_nb.analyse.panels': ('analyse.html#panels', 'seqrec_nb/analyse.py'),
                                    'seqrec_nb.analyse.pools': ('analyse.html#pools', 'seqrec_nb/analyse.py'),
+                                   'seqrec_nb.analyse.same_threads': ('analyse.html#same_threads', 'seqrec_nb/analyse.py'),
                                    'seqrec_nb.analyse.similarities': ('analyse.html#similarities', 'seqrec_nb/analyse.py'),
                                    'seqrec_nb.analyse.spectrum': ('analyse.html#spectrum', 'seqrec_nb/analyse.py'),
                                    'seqrec_nb.analyse.umap': ('analyse.html#umap', 'seqrec_nb/analyse.py'),

@@ -7,7 +7,7 @@ __all__ = ['COLD', 'MOST', 'DRAWN', 'Tables', 'tables_of', 'pair_with_tables', '
            'pieces', 'laid_out', 'drawn_items', 'points', 'frame', 'cold_neighbours_said', 'pieces_said', 'items_said',
            'neighbourhoods']
 
-# %% ../../nbs/82_umap.ipynb #3c9faa08
+# %% ../../nbs/82_umap.ipynb #5762d58d
 import warnings
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..analyse import same_threads
 from ..data import at_hand, load
 from ..methods.sasrec import SASRec
 from ..methods.sparseennet import SparseEnNet
@@ -24,7 +25,7 @@ from .maps import nearest
 from .small import builtin, small_model
 from ..runs import Run, find_runs
 
-# %% ../../nbs/82_umap.ipynb #e9954af9
+# %% ../../nbs/82_umap.ipynb #04cbe1ce
 COLD = 10  # at most so many interactions, as in the paper
 MOST = 1100  # items that are laid out
 
@@ -70,7 +71,7 @@ def tables(folder=None) -> Tables:
     names = "small SASRec", "small SparseEnNet"
     return tables_of(names, [m.encoder.table() for m in models], builtin()[0], "the built-in dataset")
 
-# %% ../../nbs/82_umap.ipynb #2f36af68
+# %% ../../nbs/82_umap.ipynb #8cf9bde3
 def neighbours_of(x: np.ndarray, k: int, metric: str) -> tuple[np.ndarray, np.ndarray]:  # [S,k], [S,k]
     "The k nearest of each item, the item itself first, as UMAP counts them; and how far they are."
     from sklearn.neighbors import NearestNeighbors
@@ -84,15 +85,12 @@ def layout2d(x: Tensor, neighbours: int, apart: float, metric: str) -> np.ndarra
     "UMAP of some vectors, centred and scaled to a standard deviation of 1; the same each time."
     from umap import UMAP
 
-    known, threads = neighbours_of(x.numpy(), neighbours, metric), torch.get_num_threads()
+    known = neighbours_of(x.numpy(), neighbours, metric)
     how = dict(n_neighbors=neighbours, min_dist=apart, metric=metric, init="pca", n_epochs=200)
-    try:
-        with warnings.catch_warnings():
-            # it says that new points cannot be added later
-            warnings.simplefilter("ignore")
-            y = UMAP(**how, precomputed_knn=known, random_state=0, n_jobs=1).fit_transform(x.numpy())
-    finally:
-        torch.set_num_threads(threads)  # UMAP's compiler takes all that there are, for torch as well
+    with same_threads(), warnings.catch_warnings():
+        # it says that new points cannot be added later
+        warnings.simplefilter("ignore")
+        y = UMAP(**how, precomputed_knn=known, random_state=0, n_jobs=1).fit_transform(x.numpy())
     y = y - y.mean(0)
     return (y / y.std()).astype(float)
 
@@ -120,7 +118,7 @@ def laid_out(side: int, neighbours: int, apart: float, metric: str) -> tuple[np.
     xy = layout2d(x, neighbours, apart, metric)
     return xy, kept(x, xy, metric), pieces(x, neighbours, metric)
 
-# %% ../../nbs/82_umap.ipynb #b1f2b1d4
+# %% ../../nbs/82_umap.ipynb #47f502c9
 DRAWN = 200  # of the cold items, and of the others
 
 
