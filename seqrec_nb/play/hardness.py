@@ -6,7 +6,7 @@
 __all__ = ['EPOCHS', 'TRAINED_WITH', 'USERS', 'KINDS', 'ALPHAS', 'next_items', 'watch_scores', 'watched', 'kinds_of', 'hardening',
            'controls', 'frame', 'sentence_of', 'hardness', 'line_of']
 
-# %% ../../nbs/70_hardness.ipynb #588bc150
+# %% ../../nbs/70_hardness.ipynb #36d686e4
 from functools import cache
 
 import torch
@@ -34,7 +34,7 @@ from seqrec_nb.play.base import (
 from .proposed import named_bars, spread_of
 from .small import builtin, small_model
 
-# %% ../../nbs/70_hardness.ipynb #8e61cc20
+# %% ../../nbs/70_hardness.ipynb #54d3cb57
 EPOCHS, TRAINED_WITH = 12, 2.5
 USERS = (8, 231, 1716, 2154)
 KINDS = {"the user's own": ORANGE, "near the next item": GREEN, "popular": PINK, "others": GREY}
@@ -75,7 +75,7 @@ def kinds_of(user: int, near: int = 50, popular: int = 50) -> Tensor:  # [N] pla
     kind[ds[user]] = 0
     return kind[1:]
 
-# %% ../../nbs/70_hardness.ipynb #d04ec285
+# %% ../../nbs/70_hardness.ipynb #34e91cd1
 @cache
 def hardening(user: int, alpha: float) -> dict[str, Tensor]:
     """For each epoch the chances "q" [E,N], their "share" of each kind [E,4], and the mean gradient of what
@@ -93,7 +93,7 @@ def hardening(user: int, alpha: float) -> dict[str, Tensor]:
         "uniform": (even * gradient).sum(1),
     }
 
-# %% ../../nbs/70_hardness.ipynb #ab07e6c6
+# %% ../../nbs/70_hardness.ipynb #31f4cef7
 ALPHAS = (0.0, 1.0, 2.5, 4.0, 6.0, 10.0, 20.0)
 
 
