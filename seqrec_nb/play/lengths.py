@@ -6,7 +6,7 @@
 __all__ = ['AGAIN', 'NAMES', 'run_of', 'group', 'merits', 'bars_of', 'gap', 'pair_of_bars', 'points_of', 'listed', 'sentence_of',
            'frame', 'lengths']
 
-# %% ../../nbs/87_lengths.ipynb #b305c8c8
+# %% ../../nbs/87_lengths.ipynb #abe4026d
 from functools import cache
 
 import numpy as np
@@ -33,7 +33,7 @@ from ..study.compare import stored
 from ..study.systems import systems
 from ..study.verdicts import mean_difference
 
-# %% ../../nbs/87_lengths.ipynb #c3a4e93f
+# %% ../../nbs/87_lengths.ipynb #df564c08
 AGAIN = "SASRec, BCE, another seed"
 NAMES = (*COMPARED, AGAIN)
 
@@ -70,7 +70,7 @@ def gap(a: str, b: str, kind: str, metric: str) -> np.ndarray:  # [2,G+1]
     parts = [where == i for i in range(len(GROUPS[kind]))] + [torch.ones_like(where, dtype=torch.bool)]
     return np.array([mean_difference(x[None, own], y[None, own]) for own in parts]).T
 
-# %% ../../nbs/87_lengths.ipynb #4c5b596f
+# %% ../../nbs/87_lengths.ipynb #85dccffb
 def pair_of_bars(a: str, b: str, kind: str, metric: str, names: list[str]) -> list[dict]:  # traces
     made = []
     for name, colour in ((a, BLUE), (b, SKY)):

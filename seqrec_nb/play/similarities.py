@@ -7,7 +7,7 @@ __all__ = ['PRINTED', 'SMALL', 'PLAIN', 'SMALL_EPOCHS', 'BINS', 'WORDS', 'watche
            'edges_of', 'top_of', 'median', 'share_above', 'outlines', 'medians_of', 'sentence_of', 'controls',
            'similarities']
 
-# %% ../../nbs/85_similarities.ipynb #57791c7f
+# %% ../../nbs/85_similarities.ipynb #5f0596c3
 from functools import cache
 
 import numpy as np
@@ -19,9 +19,9 @@ from .base import Choice, Tick, canvas, figure, line_at, playground, trace
 from .small import small_model
 from ..study.compare import stored
 
-# %% ../../nbs/85_similarities.ipynb #301c74bf
+# %% ../../nbs/85_similarities.ipynb #7c7268ce
 PRINTED = (5, 25, 50)  # epochs of the paper's Fig. 2
-SMALL, PLAIN = "small FENRec, built-in dataset", "small FENRec, without turned negatives"
+SMALL, PLAIN = "small FENRec", "small FENRec, none turned"
 SMALL_EPOCHS = (1, 5, 10, 15, 20, 25)
 BINS = (20, 40, 80)
 WORDS = {"positive": "positives", "negative": "ordinary negatives", "hard": "turned negatives"}
@@ -82,7 +82,7 @@ def share_above(quantiles: list, value: float) -> float:
     "The share of a distribution, known by its quantiles, that is above a value."
     return 1 - float(np.interp(value, quantiles, np.linspace(0, 1, len(quantiles)), left=0.0, right=1.0))
 
-# %% ../../nbs/85_similarities.ipynb #a585d52c
+# %% ../../nbs/85_similarities.ipynb #a4333444
 def outlines(run: str, epoch: int, bins: int, hard: bool) -> list[dict]:  # traces
     "A distribution for each kind at one epoch."
     edges, kinds, made = edges_of(run, bins), course_of(run)[epoch], []
@@ -109,7 +109,7 @@ def medians_of(run: str, hard: bool) -> list[dict]:  # traces
 
 def sentence_of(run: str, epoch: int, at: int, hard: bool) -> str:
     kinds = course_of(run)[at]
-    told = f"{run}, epoch {at}"
+    told = f"{run}{'' if run in stored_courses() else ' (built-in dataset)'}, epoch {at}"
     told += ", printed in the paper" if at in PRINTED and run in stored_courses() else ""
     told += f" (not watched at {epoch})" if at != epoch else ""
     seen = {k: q for k, q in kinds.items() if hard or k != "hard"}

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['history', 'ahead', 'turned', 'hard_push', 'along', 'label_words', 'turn_words', 'frame', 'soft_labels']
 
-# %% ../../nbs/84_soft_labels.ipynb #7e016596
+# %% ../../nbs/84_soft_labels.ipynb #d09e4b0b
 from functools import cache
 
 import torch
@@ -16,7 +16,7 @@ from ..methods import fenrec
 from .base import BLUE, GREY, ORANGE, RED, Range, Tick, canvas, figure, playground, trace
 from .small import builtin
 
-# %% ../../nbs/84_soft_labels.ipynb #ff6b26f7
+# %% ../../nbs/84_soft_labels.ipynb #a666bac1
 @cache
 def history() -> Tensor:  # [1]
     "The first training row of the built-in dataset that has read four items."
@@ -56,7 +56,7 @@ def along(push: Tensor) -> float:
     "The share of a step that only makes the anchor shorter."
     return abs(push[0] / push.norm()).item()
 
-# %% ../../nbs/84_soft_labels.ipynb #68ff5315
+# %% ../../nbs/84_soft_labels.ipynb #8e2d37a8
 def label_words(gamma: float, names: list[str], weight: list[float]) -> str:
     shares = [f"{name} {w:.0%}" for name, w in zip(names, weight)]
     later = " and ".join(shares[1:])
@@ -119,7 +119,7 @@ def soft_labels(gamma, lam, angle, stop):
     arrow = trace("scatter", 2, x=way[0], y=way[1], mode="lines+markers", line=dict(color=RED))
     arrow["marker"] = dict(symbol="arrow", size=[0, 14], angleref="previous")
     places = torch.stack([p["anchor"], p["negative"], p["turned"]]).T
-    points = trace("scatter", 2, x=places[0], y=places[1], mode="markers+text")
+    points = trace("scatter", 2, x=places[0], y=places[1], mode="markers+text", cliponaxis=False)
     points["text"] = ["anchor", "negative", "turned"]
     points["textposition"] = ["middle right", "top center", "bottom center"]
     symbols = ["circle", "square", "diamond"]

@@ -6,7 +6,7 @@
 __all__ = ['OWN', 'SYSTEMS', 'CONTRAST', 'EVERY', 'CONTRASTIVE', 'OF_METHOD', 'LOSS', 'one_each', 'all_runs', 'points_of',
            'members', 'chosen_points', 'settings_of', 'sides', 'spots', 'sentence_of', 'diagonal', 'uniformity']
 
-# %% ../../nbs/86_uniformity.ipynb #19354611
+# %% ../../nbs/86_uniformity.ipynb #6d08739c
 import textwrap
 from functools import cache
 
@@ -18,7 +18,7 @@ from ..runs import Run, find_runs, published_dir
 from ..study.compare import made_how
 from ..study.verdicts import rank_correlation
 
-# %% ../../nbs/86_uniformity.ipynb #f457a676
+# %% ../../nbs/86_uniformity.ipynb #4bfaeef7
 OWN, SYSTEMS, CONTRAST, EVERY = "the paper's seven", "all systems", "contrastive systems", "every stored run"
 CONTRASTIVE = ("CL4SRec", "CoSeRec", "DuoRec", "FENRec", "ICLRec", "ICSRec", "S4Rec", "SparseEnNet")
 OF_METHOD = {"runs of GenNi": "GenNi", "runs of S4Rec": "S4Rec", "runs of SparseEnNet": "SparseEnNet"}
@@ -76,7 +76,7 @@ def settings_of(name: str) -> str:  # HTML
     lines = [f"{name}, seed {r.about['seed']}", how, *textwrap.wrap(settings, 60)]
     return "<br>".join(lines)
 
-# %% ../../nbs/86_uniformity.ipynb #3d2221ad
+# %% ../../nbs/86_uniformity.ipynb #bfc887c2
 def sides(points: pd.DataFrame, metric: str) -> pd.Series:  # run -> a position of its name
     "Right of the point, or left of it where another point is in the way."
     span = points[["uniformity", metric]]
@@ -101,7 +101,7 @@ def spots(points: pd.DataFrame, metric: str) -> list[dict]:  # traces
         look = dict(marker=mark, name=name, hoverinfo="text", hovertext=[settings_of(n) for n in names])
         few = len(points) <= 7
         text = dict(text=names if few else [], textposition=list(side[own]) if few else "middle right")
-        at = dict(x=x[own].to_numpy(), y=y[own].to_numpy(), textfont=dict(size=10))
+        at = dict(x=x[own].to_numpy(), y=y[own].to_numpy(), textfont=dict(size=10), cliponaxis=False)
         made.append(trace("scatter", mode="markers+text", **text, **at, **look))
         ranked = dict(x=even[own].to_numpy(), y=good[own].to_numpy(), showlegend=False)
         made.append(trace("scatter", 2, mode="markers", **look, **ranked))
@@ -151,7 +151,7 @@ def uniformity(chosen, loss, metric):
     points = chosen_points(chosen, loss, metric)
     n = len(points)
     x = points["uniformity"]
-    room = 0.25 * (x.max() - x.min()) if n > 1 else 1.0  # for names beside the points
+    room = 0.3 * (x.max() - x.min()) if n > 1 else 1.0  # for names beside the points
     layout = canvas(
         f"test {metric}",
         "its rank",
