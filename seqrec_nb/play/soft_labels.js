@@ -8,9 +8,9 @@ globalThis.window ??= {};
   const mixed = (s, a, t, b) => [s * a[0] + t * b[0], s * a[1] + t * b[1]];
 
   function labelWords(gamma, names, weight) {
-    const shares = names.map((name, i) => `${name} ${percent(weight[i])}`);
-    const later = shares.slice(1).join(" and ");
-    const said = `Decay γ ${gamma.toFixed(2)}: the label gives the next item, ${shares[0]}, and later ${later}`;
+    const [first, ...later] = weight.map(percent);
+    const said = `Decay γ ${gamma.toFixed(2)}: the label gives ${first} to the next item (${names[0]}) and `
+      + `${later.join(" and ")} to the later ones (${names.slice(1).join(", ")})`;
     return gamma === 1 ? `${said}, and no longer says which comes next.` : `${said}.`;
   }
 

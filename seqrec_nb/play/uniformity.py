@@ -6,7 +6,7 @@
 __all__ = ['OWN', 'SYSTEMS', 'CONTRAST', 'EVERY', 'CONTRASTIVE', 'OF_METHOD', 'LOSS', 'one_each', 'all_runs', 'points_of',
            'members', 'chosen_points', 'settings_of', 'sides', 'spots', 'sentence_of', 'diagonal', 'uniformity']
 
-# %% ../../nbs/86_uniformity.ipynb #6d08739c
+# %% ../../nbs/86_uniformity.ipynb #603cb0df
 import textwrap
 from functools import cache
 
@@ -18,7 +18,7 @@ from ..runs import Run, find_runs, published_dir
 from ..study.compare import made_how
 from ..study.verdicts import rank_correlation
 
-# %% ../../nbs/86_uniformity.ipynb #4bfaeef7
+# %% ../../nbs/86_uniformity.ipynb #df7f37bf
 OWN, SYSTEMS, CONTRAST, EVERY = "the paper's seven", "all systems", "contrastive systems", "every stored run"
 CONTRASTIVE = ("CL4SRec", "CoSeRec", "DuoRec", "FENRec", "ICLRec", "ICSRec", "S4Rec", "SparseEnNet")
 OF_METHOD = {"runs of GenNi": "GenNi", "runs of S4Rec": "S4Rec", "runs of SparseEnNet": "SparseEnNet"}
@@ -76,7 +76,7 @@ def settings_of(name: str) -> str:  # HTML
     lines = [f"{name}, seed {r.about['seed']}", how, *textwrap.wrap(settings, 60)]
     return "<br>".join(lines)
 
-# %% ../../nbs/86_uniformity.ipynb #bfc887c2
+# %% ../../nbs/86_uniformity.ipynb #3ca2239e
 def sides(points: pd.DataFrame, metric: str) -> pd.Series:  # run -> a position of its name
     "Right of the point, or left of it where another point is in the way."
     span = points[["uniformity", metric]]
