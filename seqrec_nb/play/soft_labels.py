@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['history', 'ahead', 'turned', 'hard_push', 'along', 'label_words', 'turn_words', 'frame', 'soft_labels']
 
-# %% ../../nbs/84_soft_labels.ipynb #9f78fdd1
+# %% ../../nbs/84_soft_labels.ipynb #e2ca0b52
 from functools import cache
 
 import torch
@@ -16,7 +16,7 @@ from ..methods import fenrec
 from .base import BLUE, GREY, ORANGE, RED, Range, Tick, canvas, figure, playground, trace
 from .small import builtin
 
-# %% ../../nbs/84_soft_labels.ipynb #81ce6deb
+# %% ../../nbs/84_soft_labels.ipynb #33de5749
 @cache
 def history() -> Tensor:  # [1]
     "The first training row of the built-in dataset that has read four items."
@@ -56,13 +56,11 @@ def along(push: Tensor) -> float:
     "The share of a step that only makes the anchor shorter."
     return abs(push[0] / push.norm()).item()
 
-# %% ../../nbs/84_soft_labels.ipynb #18f0905a
+# %% ../../nbs/84_soft_labels.ipynb #28b62d58
 def label_words(gamma: float, names: list[str], weight: list[float]) -> str:
     first, *later = [f"{w:.0%}" for w in weight]
-    said = (
-        f"Decay γ {gamma:.2f}: the label gives {first} to the next item ({names[0]}) and {' and '.join(later)}"
-        f" to the later ones ({', '.join(names[1:])})"
-    )
+    said = f"Decay γ {gamma:.2f}: the label gives {first} to the next item ({names[0]}) and "
+    said += f"{' and '.join(later)} to the later ones ({', '.join(names[1:])})"
     return f"{said}, and no longer says which comes next." if gamma == 1 else f"{said}."
 
 
