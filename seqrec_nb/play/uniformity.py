@@ -6,7 +6,7 @@
 __all__ = ['OWN', 'SYSTEMS', 'CONTRAST', 'EVERY', 'CONTRASTIVE', 'OF_METHOD', 'LOSS', 'one_each', 'all_runs', 'points_of',
            'members', 'chosen_points', 'settings_of', 'sides', 'spots', 'sentence_of', 'diagonal', 'uniformity']
 
-# %% ../../nbs/86_uniformity.ipynb #603cb0df
+# %% ../../nbs/86_uniformity.ipynb #afce0eb8
 import textwrap
 from functools import cache
 
@@ -18,7 +18,7 @@ from ..runs import Run, find_runs, published_dir
 from ..study.compare import made_how
 from ..study.verdicts import rank_correlation
 
-# %% ../../nbs/86_uniformity.ipynb #df7f37bf
+# %% ../../nbs/86_uniformity.ipynb #7a489c7f
 OWN, SYSTEMS, CONTRAST, EVERY = "the paper's seven", "all systems", "contrastive systems", "every stored run"
 CONTRASTIVE = ("CL4SRec", "CoSeRec", "DuoRec", "FENRec", "ICLRec", "ICSRec", "S4Rec", "SparseEnNet")
 OF_METHOD = {"runs of GenNi": "GenNi", "runs of S4Rec": "S4Rec", "runs of SparseEnNet": "SparseEnNet"}
@@ -76,34 +76,36 @@ def settings_of(name: str) -> str:  # HTML
     lines = [f"{name}, seed {r.about['seed']}", how, *textwrap.wrap(settings, 60)]
     return "<br>".join(lines)
 
-# %% ../../nbs/86_uniformity.ipynb #3ca2239e
-def sides(points: pd.DataFrame, metric: str) -> pd.Series:  # run -> a position of its name
-    "Right of the point, or left of it where another point is in the way."
-    span = points[["uniformity", metric]]
-    place = (span - span.min()) / (span.max() - span.min()).clip(lower=1e-9)
+# %% ../../nbs/86_uniformity.ipynb #6b2b611f
+def sides(points: pd.DataFrame, metric: str) -> list[str]:  # for each run a position, or ""
+    "On which side of its point there is room for a name; of many points none are named."
+    values = points[["uniformity", metric]]
+    places = ((values - values.min()) / (values.max() - values.min())).to_numpy()
 
-    def taken(p):
-        right = place["uniformity"] - p["uniformity"]
-        return (right.between(1e-9, 0.1) & ((place[metric] - p[metric]).abs() < 0.06)).any()
+    def side(x, y):
+        away, beside = places[:, 0] - x, abs(places[:, 1] - y) < 0.06
+        right, left = ((beside & (d > 0) & (d < 0.25)).any() for d in (away, -away))
+        return "" if right and left else "middle left" if right else "middle right"
 
-    return place.apply(lambda p: "middle left" if taken(p) else "middle right", axis=1)
+    return [side(*p) if len(points) <= 7 else "" for p in places]
 
 
 def spots(points: pd.DataFrame, metric: str) -> list[dict]:  # traces
     "The runs of each loss as values, and as ranks within the set."
-    made = []
-    x, y = points["uniformity"], points[metric]
-    even, good, side = x.rank(ascending=False), y.rank(), sides(points, metric)
+    made, told = [], points.assign(side=sides(points, metric))
+    told["even"], told["good"] = points["uniformity"].rank(ascending=False), points[metric].rank()
+    # a page keeps three digits, and figures may differ in the fourth
+    told["off"] = 100 * (points[metric] / points[metric].mean() - 1)
     for loss, (_, colour, name) in LOSSES.items():
-        own = points["cross-entropy"] == loss
-        names = list(points.index[own])
+        own = told[told["cross-entropy"] == loss]
         mark = dict(color=colour, size=11, symbol="circle" if loss else "triangle-up")
-        look = dict(marker=mark, name=name, hoverinfo="text", hovertext=[settings_of(n) for n in names])
-        few = len(points) <= 7
-        text = dict(text=names if few else [], textposition=list(side[own]) if few else "middle right")
-        at = dict(x=x[own].to_numpy(), y=y[own].to_numpy(), textfont=dict(size=10), cliponaxis=False)
-        made.append(trace("scatter", mode="markers+text", **text, **at, **look))
-        ranked = dict(x=even[own].to_numpy(), y=good[own].to_numpy(), showlegend=False)
+        hover = [f"{metric} {y:.4f}, {settings_of(n)}" for n, y in own[metric].items()]
+        look = dict(marker=mark, name=name, hoverinfo="text", hovertext=hover)
+        text = [n if side else "" for n, side in own["side"].items()]
+        where = dict(text=text, textposition=[s or "middle right" for s in own["side"]], cliponaxis=False)
+        at = dict(x=own["uniformity"].to_numpy(), y=own["off"].to_numpy(), textfont=dict(size=10))
+        made.append(trace("scatter", mode="markers+text", **where, **at, **look))
+        ranked = dict(x=own["even"].to_numpy(), y=own["good"].to_numpy(), showlegend=False)
         made.append(trace("scatter", 2, mode="markers", **look, **ranked))
     return made
 
@@ -124,7 +126,8 @@ def sentence_of(points: pd.DataFrame, chosen: str, loss: str, metric: str) -> st
     why = f"; but {confounded(points)[0]}" if confounded(points) else ""
     return (
         f"{told}: over {n} runs{mixed}, the rank correlation of evenness with the figure is {e.value:+.2f}"
-        f" (95% interval {e.low:+.2f} to {e.high:+.2f}): {says}{why}."
+        f" (95% interval {e.low:+.2f} to {e.high:+.2f}): {says}{why}. The figures lie between"
+        f" {points[metric].min():.4f} and {points[metric].max():.4f}."
     )
 
 
@@ -153,7 +156,7 @@ def uniformity(chosen, loss, metric):
     x = points["uniformity"]
     room = 0.3 * (x.max() - x.min()) if n > 1 else 1.0  # for names beside the points
     layout = canvas(
-        f"test {metric}",
+        f"{metric}, % off the mean",
         "its rank",
         widths=[0.6, 0.4],
         space=0.1,
