@@ -1,4 +1,4 @@
-// What a counter recommends after three items: what `parts`, `best` and `sentence_of` of history.py do in Python.
+// What a counter recommends after three items: what `spoken_for`, `first_ten` and `sentence_of` of history.py do.
 // `data` is what `counted` makes there.
 globalThis.window ??= globalThis;
 window.seqrecComputed ??= {};

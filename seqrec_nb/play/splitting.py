@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TOOK', 'LEAVE_ONE_OUT', 'TIME', 'UNUSED', 'TRAINING', 'VALIDATION', 'TEST', 'WORDS', 'COLOURS', 'READ', 'LEARNS',
            'PADDING', 'five', 'windows', 'roles', 'grids', 'frame', 'keys', 'squares', 'days', 'outlines', 'tensor',
-           'later', 'sentence_of', 'splitting']
+           'leaks', 'sentence_of', 'splitting']
 
 # %% ../../nbs/64_splitting.ipynb #60d5bc06
 from contextlib import nullcontext
@@ -163,7 +163,7 @@ def tensor(items: Tensor, learns: Tensor) -> dict:
     return squares(2, x, y, z.tolist(), text, (READ, LEARNS, PADDING))
 
 # %% ../../nbs/64_splitting.ipynb #137fd307
-def later(ds: Dataset, role: Tensor) -> int:
+def leaks(ds: Dataset, role: Tensor) -> int:
     "How many training interactions are later than the first test answer."
     return int((ds.times[role == TRAINING] > ds.times[role == TEST].min()).sum())
 
@@ -171,7 +171,7 @@ def later(ds: Dataset, role: Tensor) -> int:
 def sentence_of(ds: Dataset, role: Tensor, rows: Rows, items: Tensor, learns: Tensor, packed: bool) -> str:
     padding, cells = int((items == 0).sum()), items.numel()
     kind = f"{len(items)} bins" if packed else f"a rectangle of {len(items)} lines"
-    asked, leak = int((role == TEST).sum()), later(ds, role)
+    asked, leak = int((role == TEST).sum()), leaks(ds, role)
     cut = int(ds.trained()[ds.trained() > 1].sum()) - int((role == TRAINING).sum())
     said = (
         f"{len(rows)} rows give {int(learns.sum())} predictions to learn from; in {kind} of {rows.max_len},"
