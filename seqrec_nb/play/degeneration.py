@@ -6,7 +6,7 @@
 __all__ = ['NEEDED', 'SHOWN', 'LEAST', 'Table', 'table_of', 'tables', 'small_tables', 'sample', 'gap', 'on_two', 'told_plane',
            'told_spectrum', 'told_noise', 'part', 'plane_of', 'curve_of', 'frame', 'controls', 'degeneration']
 
-# %% ../../nbs/75_degeneration.ipynb #1b9b4ff2
+# %% ../../nbs/75_degeneration.ipynb #2f89bdb1
 import tempfile
 from dataclasses import dataclass
 from functools import cache
@@ -23,7 +23,7 @@ from ..runs import Run, attach, run
 from ..study.compare import stored
 from ..train import plain_step
 
-# %% ../../nbs/75_degeneration.ipynb #313ae57e
+# %% ../../nbs/75_degeneration.ipynb #8ebe00b9
 NEEDED = ("plane", "plane.count", "spectrum", "noise", "geometry")
 
 
@@ -103,7 +103,7 @@ def on_two(table: Table) -> float:
     squares = table.tensors["spectrum"].double().square()
     return (squares[:2].sum() / squares.sum()).item()
 
-# %% ../../nbs/75_degeneration.ipynb #7341f925
+# %% ../../nbs/75_degeneration.ipynb #e6957d73
 def told_plane(a: Table, b: Table, least: int) -> str:
     (n, one), (m, two) = gap(a, least), gap(b, least)
     of = f"{n:,} of {len(a.plane):,} and {m:,} of {len(b.plane):,} items occur {least} times or more (orange)"
@@ -134,7 +134,7 @@ def told_noise(a: Table, b: Table, least: int) -> str:
         f" {other_half / other:.1%} are kept. The grey curve is that of the other side."
     )
 
-# %% ../../nbs/75_degeneration.ipynb #d0f9e0c6
+# %% ../../nbs/75_degeneration.ipynb #7429d6d7
 SHOWN = ("plane of items", "singular values", "noise")
 LEAST = (5, 10, 20, 50, 100, 200)
 
@@ -169,7 +169,7 @@ def frame(left: Table, right: Table, shown: str) -> dict:
     x, y = {
         "plane of items": (dict(title="first direction"), dict(title="second direction")),
         "singular values": (dict(title="from the largest on"), dict(title="relative to the largest")),
-        "noise": (dict(title="random items for each real one"), dict(title="change of NDCG@10, %")),
+        "noise": (dict(title="share of noise"), dict(title="change of NDCG@10, %")),
     }[shown]
     if shown == "noise":
         every = torch.stack([t.change for t in tables()])
