@@ -157,11 +157,11 @@ def history(first, second, third, hd, d, back):
     added = spoken_for(items, d, back, hd)
     top = first_ten(added)
     layout = canvas(
-        "", height=440, width=760, barmode="stack", showlegend=True, margin=dict(l=20, r=24, t=20, b=90)
+        "", height=470, width=760, barmode="stack", showlegend=True, margin=dict(l=20, r=24, t=20, b=120)
     )
     layout |= {
         "annotations": [],
-        "legend": dict(orientation="h", x=0, y=-0.14, yanchor="top", traceorder="normal"),
+        "legend": dict(orientation="h", x=0, y=-0.22, yanchor="top", traceorder="normal"),
     }
     layout["xaxis"] |= {"title": {"text": "score"}, "rangemode": "tozero"}
     layout["yaxis"] |= {"autorange": "reversed", "type": "category"}
