@@ -14,7 +14,7 @@ from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from pathlib import Path
 
-IN_LAB = "*Here JupyterLab shows controls, which need a running kernel.*"
+IN_LAB = "*Here JupyterLab (`make lab`) shows controls, which need a running kernel.*"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -243,6 +243,17 @@ def unless_playground(m):
     return m[1] if (Path(__file__).parent / "play" / f"{m[2]}.py").exists() else m[0]
 
 
+def in_lab(cells):
+    "Where a training is controlled, which no page without a kernel can do, the page says so."
+    for c in cells:
+        if c["cell_type"] == "code" and re.search(
+            r"^show\((lambda: panel|studio)\(", joined(c["source"]), re.M
+        ):
+            c["outputs"] = [
+                {"output_type": "display_data", "metadata": {}, "data": {"text/markdown": IN_LAB}}
+            ]
+
+
 def own_links(text):
     "nbdev links to /base/data.html; the page is made from 01_data.ipynb, and Quarto resolves a link to that"
     from nbdev.config import get_config
@@ -280,6 +291,7 @@ def filter_text(text):
     page = by_nbdev(nb)
     finish_cells(page["cells"])
     alive(page["cells"])
+    in_lab(page["cells"])
     return own_links(json.dumps(page, indent=1, ensure_ascii=False) + "\n")
 
 
