@@ -136,7 +136,7 @@ def lab(tmp_path_factory):
                 break
             assert server.poll() is None and time.monotonic() < end, (tmp / "lab.log").read_text()[-3000:]
             time.sleep(0.1)
-        yield types.SimpleNamespace(url=url, runs=Path(os.environ["SEQREC_RUNS"]))
+        yield types.SimpleNamespace(url=url, runs=Path(os.environ["SEQREC_RUNS"]), notebooks=tmp / "nbs")
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGTERM)
@@ -259,6 +259,13 @@ def test_playground(browser, lab, name):
         keep(page, box, f"{name}-broken")
 
 
+def typed(box, label, value):
+    field = box.get_by_label(label, exact=True)
+    field.press("Control+a")
+    field.press_sequentially(value)
+    field.press("Tab")
+
+
 def test_studio(browser, lab):
     "A training, started, paused and resumed by keyboard, while the kernel is free; its run is stored."
     from playwright.sync_api import expect
@@ -271,11 +278,14 @@ def test_studio(browser, lab):
         )
         done(page)
         expect(line).to_have_text("nothing has been started yet")
-        for label, value in {"epochs": "4", "dim": "16"}.items():
-            field = box.get_by_label(label, exact=True)
-            field.press("Control+a")
-            field.press_sequentially(value)
-            field.press("Tab")
+        press("encoder: show")  # which unfolds it
+        typed(box, "dim D", "0")
+        expect(line).to_contain_text("refused: dim=0: a whole number, 1 or more")
+        for label, value in {"epochs": "4", "dim D": "16"}.items():
+            typed(box, label, value)
+        expect(box.get_by_label("as code")).to_have_value(
+            re.compile(r"run\(SASRec, 'builtin', dim=16.*epochs=4")
+        )
         press("Pause")
         expect(line).to_contain_text("Pause: nothing is being trained")
         press("Start")
@@ -295,11 +305,53 @@ def test_studio(browser, lab):
                 r"SASRec, CE: stored (builtin-sasrec-0-\w+), best epoch \d of 4, test NDCG@10 \.\d{4}$"
             )
         )
-        assert all(len(t["x"]) for t in json.loads(drawn(page, "studio")))
+        shown = json.loads(drawn(page, "studio"))
+        assert all(len(t["x"]) for t in shown)
+        assert {t["name"].partition(",")[0] for t in shown} == {"SASRec", "stored"}
+        for text in ("this run", "stored, published settings", "the first user is recommended"):
+            expect(box).to_contain_text(text)
         keep(page, box, "studio")
         stem = re.search(r"builtin-sasrec-0-\w+", line.inner_text())[0]
     run = load_run(lab.runs / f"{stem}.run")
     assert len(run.history) == 4 and run.settings["dim"] == 16 and not list(lab.runs.glob("*.checkpoint"))
+
+
+PANEL = """from seqrec_nb.play.base import show
+from seqrec_nb.play.studio import choices
+from seqrec_nb.play.tuning import panel
+show(lambda: panel(choices("builtin")["SASRec, CE"].but(dim=8, epochs=2, batch_size=512)))"""
+
+
+def test_panel(browser, lab):
+    "A number changed and tried by keyboard, then the published one to compare; both are shown."
+    from playwright.sync_api import expect
+
+    kernel = {"name": "python3", "display_name": "python3", "language": "python"}
+    cells = [nbformat.v4.new_code_cell(PANEL)]
+    made = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(made, lab.notebooks / "panel.ipynb")
+    with notebook(browser, lab, "panel") as page:
+        box, line = page.locator(".seqrec-panel"), page.locator(".seqrec-status-panel")
+        done(page)
+        expect(line).to_have_text("nothing has been started yet")
+        box.get_by_role("button", name="training: show").press("Enter")
+        typed(box, "lr", "0")
+        box.get_by_role("button", name="Train").press("Enter")
+        expect(line).to_have_text("nothing has been started yet. Train: lr=0.0: a number, above 0")
+        typed(box, "lr", "0.01")
+        keep(page, box, "panel-before")
+        box.get_by_role("button", name="Train").press("Enter")
+        expect(line).to_contain_text("SASRec, lr 0.01: ")
+        expect(line).to_have_text(
+            re.compile(r"SASRec, as published: stored builtin-sasrec-0-\w+, best epoch")
+        )
+        assert {t["name"] for t in json.loads(drawn(page, "panel")) if t["showlegend"]} == {
+            "lr 0.01",
+            "as published",
+        }
+        expect(box).to_contain_text("the first user is recommended")
+        expect(box.get_by_label("as code")).to_have_value(re.compile(r"run\(SASRec, 'builtin', .*lr=0.01\)"))
+        keep(page, box, "panel")
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from nbdev.doclinks import nbglob
 from seqrec_nb._quarto_filter import (
     filter_text,
     fold,
+    in_lab,
     numbered,
     one_line,
     one_link,
@@ -323,6 +324,9 @@ def test_the_filters_parts_do_what_they_say():
         }
     )
     assert list(widget["data"]) == ["text/markdown"]
+    cells = [{"cell_type": "code", "source": x} for x in ("show(lambda: panel(GenNi))", "show(sinkhorn)")]
+    in_lab(cells)
+    assert "kernel" in cells[0]["outputs"][0]["data"]["text/markdown"] and "outputs" not in cells[1]
     picture = [{"output_type": "display_data", "data": {"image/png": "x"}}]
     assert (
         fold("assert x == 1\n", []) == "Checks"

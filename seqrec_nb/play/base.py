@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BLUE', 'ORANGE', 'GREEN', 'PINK', 'SKY', 'RED', 'BLACK', 'GREY', 'AXIS', 'Range', 'Choice', 'Tick', 'as_lists',
            'trace', 'figure', 'canvas', 'line_at', 'Playground', 'check_values', 'playground', 'picture', 'widget_of',
-           'player_of', 'Live', 'live', 'show', 'playgrounds']
+           'player_of', 'Live', 'live', 'show', 'box_of', 'playgrounds']
 
 # %% ../../nbs/60_playground.ipynb #c002
 import html
@@ -325,14 +325,23 @@ def live(p: Playground) -> Live:
     return Live(p)
 
 
-def show(p):  # a `Playground`, or a box of ipywidgets
-    "Display a playground where a reader is."
+def show(p):
+    """Display a playground where a reader is; or a box of ipywidgets, something that has a `box`, or a
+    function that makes one of these once a reader is there.
+    """
     from IPython import get_ipython
     from IPython.display import display
 
     kernel = getattr(get_ipython(), "kernel", None)
     if kernel and kernel.get_parent().get("content", {}).get("allow_stdin"):
-        display(live(p).box if isinstance(p, Playground) else p)
+        display(box_of(p))
+
+
+def box_of(p):  # a box of ipywidgets
+    if isinstance(p, Playground):
+        return live(p).box
+    made = p() if callable(p) else p
+    return getattr(made, "box", made)
 
 # %% ../../nbs/60_playground.ipynb #04cc8275
 def playgrounds() -> dict[str, Playground]:
