@@ -50,6 +50,8 @@ readme: $(READY) ## write README.md from nbs/index.ipynb
 
 docs: $(READY) ## render the site to _docs/ (needs Quarto)
 	@command -v quarto >/dev/null || { echo "Quarto is not on the PATH: see https://quarto.org/docs/get-started"; exit 1; }
+	@# Quarto keeps filtered notebooks until the notebook changes; what the filter or the package changes it does not see
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/quarto/filtered-notebooks" ~/Library/Caches/quarto/filtered-notebooks
 	PATH="$(CURDIR)/$(BIN):$$PATH" quarto render
 
 # Touched last, so an interrupted installation is taken up again.

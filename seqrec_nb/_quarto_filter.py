@@ -69,13 +69,90 @@ def numbered(text):
 
 
 def plain_signature(text):
-    "Without links in code and without the docstring that Python makes up for a function that has none"
+    """Without links in code, with a docstring in one kind of letters, and without the arguments and docstrings
+    that Python makes up
+    """
 
     def unlinked(m):
-        return re.sub(r"\[`?([^\]\n`]+)`?\]\([^)\s]+\)", r"\1", m[0])
+        code = re.sub(r"\[`?([^\]\n`]+)`?\]\([^)\s]+\)", r"\1", m[0])
+        code = re.sub(r"<function (.+?) at 0x\w+>", r"\1", code)
+        return re.sub(r"def ([A-Z]\w*)\(\n    \*args, \*\*kwargs\n\):", r"class \1:", code)
 
     text = re.sub(r"```python\n.*?\n```", unlinked, text, flags=re.S)
-    return re.sub(r"^\*?Call self as a function\.\*?\s*$", "", text, flags=re.M)
+    text = re.sub(r"(\n```\n\n)\*(.+)\*$", r"\1\2", text, flags=re.M)  # the first line alone is in italics
+    made_up = r"^(?:Call self as a function|Return repr\(self\)|Implement iter\(self\))\.\s*$"
+    return re.sub(made_up, "", text, flags=re.M)
+
+
+def last_comments(text, source):
+    """nbdev shows what stands behind a whole line of `def f(a, b):  # a figure` as if it told the last argument:
+    here it stands where it was written
+    """
+    for said in re.findall(r"^ *def .*\):  # (.+)$", source, re.M):
+        loose = re.escape(said).replace("`", "`?")  # of a link to a name the marks are gone
+        text = re.sub(rf", # ({loose})\n\):", r"\n): # \1", text)
+    return text
+
+
+def readable(html):
+    "The symbols and the Markdown within the cells of a table, which nobody typesets there"
+
+    def cell(m):
+        text = re.sub(
+            r"\$\\([a-z]+)(?:_(\w))?\$", r"<i>&\1;</i><sub>\2</sub>", m[2]
+        )  # TeX's names are HTML's
+        text = re.sub(r"\$([A-Za-z])(?:_(\w))?\$", r"<i>\1</i><sub>\2</sub>", text).replace("<sub></sub>", "")
+        text = re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", text)
+        text = re.sub(r"(?<!\w)\*([^\s*][^*]*)\*(?!\w)", r"<em>\1</em>", text)
+        return m[1] + re.sub(r"`([^`]+)`", r"<code>\1</code>", text) + m[3]
+
+    return re.sub(r"(<t[dh]\b[^>]*>)([^<]*)(</t[dh]>)", cell, html)
+
+
+def is_number(text):
+    "Whether a cell of a table holds a number, perhaps with an interval or a unit, or nothing"
+    text = re.sub(r"<[^>]*>|\]\([^)]*\)", "", text)
+    few_letters = len(re.findall(r"[^\W\d_]", text)) <= 12
+    return few_letters and bool(re.fullmatch(r"(?:\W*\d.*|NaN|nan|None|inf|\W*)", text.strip(), re.S))
+
+
+def texts_left(html):
+    "Marks the columns of a table that hold mostly texts, for the stylesheet; numbers stay on the right"
+    head, begin, body = html.partition("<tbody>")
+    rows = [re.findall(r"<td\b[^>]*>(.*?)</td>", r, re.S) for r in re.findall(r"<tr.*?</tr>", body, re.S)]
+    filled = [[c for c in column if c.strip()] for column in zip(*rows)]
+    texts = {i for i, column in enumerate(filled) if sum(map(is_number, column)) < len(column) / 2}
+
+    def marked(kind, first):
+        def row(m):
+            places = iter(range(m[0].count(f"<{kind}>")))
+            return re.sub(f"<{kind}>", lambda c: mark(c[0], next(places) - first), m[0])
+
+        return row
+
+    def mark(tag, place):
+        return tag.replace(">", ' class="text">') if place in texts else tag
+
+    levels = len(re.findall("<th", body.partition("</tr>")[0]))
+    body = re.sub(r"<tr.*?</tr>", marked("td", 0), body, flags=re.S)
+    return re.sub(r"<tr.*?</tr>", marked("th", levels), head, flags=re.S) + begin + body
+
+
+def numbers_right(text):
+    "Columns of numbers in Markdown's tables stand on the right, where nothing else was said"
+
+    def table(m):
+        rows = [re.split(r"(?<!\\)\|", r.strip().strip("|")) for r in m[0].splitlines()]
+        if len({len(r) for r in rows}) > 1:
+            return m[0]
+        for i, rule in enumerate(rows[1]):
+            cells = [r[i] for r in rows[2:]]
+            if ":" not in rule and any(c.strip() for c in cells) and all(map(is_number, cells)):
+                rows[1][i] = re.sub("-(?=[^-]*$)", ":", rule)  # as long as before: the lengths are widths
+        lines = m[0].splitlines()
+        return "\n".join([lines[0], f"|{'|'.join(rows[1])}|", *lines[2:]])
+
+    return re.sub(r"^\|.*\n\|[ :|-]+\|$(?:\n\|.*)+", table, text, flags=re.M)
 
 
 def own_table(html):
@@ -83,12 +160,23 @@ def own_table(html):
     html = re.sub(r"<style[^>]*>.*?</style>\s*", "", html, flags=re.S)
     html = re.sub(r"<script\b.*?</script>\s*", "", html, flags=re.S)
     html = html.replace(' border="1"', "").replace('class="dataframe"', 'class="dataframe table table-sm"')
+    html = texts_left(readable(html))
     return f'\n```{{=html}}\n<div class="table-scroll">\n{html.strip()}\n</div>\n```\n'
+
+
+def laid_out(text):
+    "Whether a text stands in columns, which a line that is broken would tear apart, and that fit a screen"
+    widest = max(map(len, text.splitlines()), default=0)
+    return widest <= 120 and len(re.findall(r"^.*\S {3,}\S.*$", text, re.M)) > 1
 
 
 def page_output(output):
     "An output as it shall be on the page"
-    data = output.get("data")
+    data = output.get("data", {})
+    text = joined(data.get("text/plain") if data.keys() == {"text/plain"} else output.get("text"))
+    if laid_out(text) and output.get("name") != "stderr":
+        fence = f"``````{{.columns-of-text}}\n{text.strip(chr(10))}\n``````\n"
+        return {"output_type": "display_data", "metadata": {}, "data": {"text/markdown": fence}}
     if not data:
         return output
     output["metadata"] = {
@@ -106,7 +194,7 @@ def page_output(output):
         data["text/markdown"] = own_table(joined(data.pop("text/html")))
         data.pop("text/plain", None)
     if "text/markdown" in data:
-        data["text/markdown"] = plain_signature(numbered(joined(data["text/markdown"])))
+        data["text/markdown"] = plain_signature(numbers_right(numbered(joined(data["text/markdown"]))))
     return output
 
 
@@ -118,10 +206,21 @@ def statements(source):
         return []
 
 
+def names_in(source):
+    "The names that a cell defines, public ones first"
+    found = []
+    for s in statements(source):
+        targets = s.targets if isinstance(s, ast.Assign) else [s]
+        found += [getattr(t, "name", getattr(t, "id", "")) for t in targets]
+    return sorted(filter(None, dict.fromkeys(found)), key=lambda n: n.startswith("_"))
+
+
 def fold(source, outputs):
     "Which summary the code of a cell is folded under; None: it stays open"
     if '#| code-summary: "Exported source"' in source:
-        return "Source"
+        names = [f"`{n}`" for n in names_in(source)]
+        more = f" and {len(names) - 4} more" if len(names) > 5 else ""
+        return f"Source of {', '.join(names[:4] if more else names)}{more}" if names else "Source"
     if re.search(r"^#\| *(echo: *false|code-fold)", source, re.M):
         return None
     checks = [any(isinstance(n, ast.Assert) for n in ast.walk(s)) for s in statements(source)]
@@ -173,8 +272,13 @@ def fold_code(cell):
 
 
 def one_link(text):
-    "Without nbdev's link to a name inside of a link that the page has itself"
-    return re.sub(r"(?<!!)\[([^][]*)\[(`[^`]+`)\]\([^)]*\)([^][]*)\]\(", r"[\1\2\3](", text)
+    "Without nbdev's links to names inside of a link that the page has itself"
+    name = r"\[(`[^`]+`)\]\([^)]*\)"
+
+    def outer(m):
+        return re.sub(name, r"\1", m[0])
+
+    return re.sub(rf"(?<!!)\[(?:[^][`]|`[^`]*`)*(?:{name}(?:[^][`]|`[^`]*`)*)+\]\(", outer, text)
 
 
 @contextmanager
@@ -208,20 +312,30 @@ def by_nbdev(nb):
     return json.loads(nb2str(nb))
 
 
-def finish_cells(cells):
-    "Texts, figures, outputs and folded code as they shall be on the page, in place"
+def taught(cell):
+    "The outputs of a cell without the warnings of checks, which provoke them"
+    checks = re.search(r"^\s*assert\b", joined(cell["source"]), re.M)
+    return [o for o in cell.get("outputs", []) if not (checks and o.get("name") == "stderr")]
+
+
+def finish_cells(cells, source):
+    "Texts, figures, outputs and folded code as they shall be on the page, in place; `source`: of the notebook"
     heading = "at the top"
     for c in cells:
         if c["cell_type"] == "markdown":
-            c["source"] = one_link(numbered(joined(c["source"])))
+            c["source"] = numbers_right(one_link(numbered(joined(c["source"]))))
             heading = next(iter(re.findall(r"^#+ +(.+?) *$", c["source"], re.M)[::-1]), heading)
         if c["cell_type"] != "code":
             continue
         described(c, re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", ""))
-        c["outputs"] = [page_output(o) for o in c.get("outputs", [])]
+        c["outputs"] = [page_output(o) for o in taught(c)]
+        for o in c["outputs"]:
+            if shown := o.get("data", {}).get("text/markdown"):
+                o["data"]["text/markdown"] = last_comments(shown, source)
         fold_code(c)
-    for c in cells:  # a list of lines, as notebooks are stored
-        c["source"] = joined(c["source"]).splitlines(keepends=True)
+    for i, c in enumerate(cells):
+        c["id"] = f"cell-{i}"  # Quarto puts it on the page, where a heading may have the same
+        c["source"] = joined(c["source"]).splitlines(keepends=True)  # as notebooks are stored
 
 
 def alive(cells):
@@ -288,8 +402,9 @@ def filter_text(text):
     for c in nb["cells"]:
         if c["cell_type"] == "code":
             c["source"] = one_line(joined(c["source"]))
+    source = "\n".join(joined(c["source"]) for c in nb["cells"] if c["cell_type"] == "code")
     page = by_nbdev(nb)
-    finish_cells(page["cells"])
+    finish_cells(page["cells"], source)
     alive(page["cells"])
     in_lab(page["cells"])
     return own_links(json.dumps(page, indent=1, ensure_ascii=False) + "\n")

@@ -20,13 +20,16 @@ from seqrec_nb._quarto_filter import (
     filter_text,
     fold,
     in_lab,
+    last_comments,
     numbered,
+    numbers_right,
     one_line,
     one_link,
     own_table,
     page_output,
     plain_signature,
     split_title,
+    taught,
 )
 
 ROOT = Path(__file__).parent.parent
@@ -114,7 +117,7 @@ def test_sidebar_and_render_list_are_the_notebooks():
     want = [p.relative_to(ROOT).as_posix() if p.is_absolute() else p.as_posix() for p in notebooks]
     assert list(flat(site["website"]["sidebar"]["contents"])) == want
     rendered = {p.relative_to(ROOT).as_posix() for o in site["project"]["render"] for p in ROOT.glob(o)}
-    assert rendered == set(want)
+    assert rendered == {"404.qmd", *want}
 
 
 @each
@@ -215,13 +218,33 @@ def test_nothing_loads_from_another_host(nb):
 
 def test_the_theme_loads_no_font():
     theme = site["format"]["html"]["theme"]
-    assert all("site.scss" in theme[k] for k in ("light", "dark"))
+    assert theme["light"][1:] == ["site.scss"] and theme["dark"][1:] == ["site.scss", "dark.scss"]
     style = (ROOT / "site.scss").read_text(encoding="utf-8")
-    assert (
-        re.search(r"^\$web-font-path: *false;", style, re.M)
-        and "http" not in style
-        and site["format"]["html"]["html-math-method"] == "mathml"
-    )
+    assert re.search(r"^\$web-font-path: *false;", style, re.M)
+    assert "http" not in style + (ROOT / "dark.scss").read_text(encoding="utf-8")
+    assert site["format"]["html"]["html-math-method"] == "mathml"
+    assert re.search(r"^math \{\s*font-family: .*Math.*, math;", style, re.M), "formulas need a math font"
+    assert (ROOT / site["website"]["favicon"]).is_file()
+
+
+def contrast(a, b):  # of two colours such as "#0b7a64", by WCAG
+    def light(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        lit = [x / 12.92 if x <= 0.03928 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+        return 0.2126 * lit[0] + 0.7152 * lit[1] + 0.0722 * lit[2]
+
+    low, high = sorted((light(a), light(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_links_and_small_print_can_be_read():
+    "On the page, and on the grounds of code and of the breadcrumb."
+    assert round(contrast("#000000", "#ffffff")) == 21 and contrast("#18bc9c", "#ffffff") < 4.5
+    grounds = {"site.scss": ("#ffffff", "#f3f5f6", "#ecf0f1"), "dark.scss": ("#222222", "#434343")}
+    for name, behind in grounds.items():
+        style = (ROOT / name).read_text(encoding="utf-8")
+        colours = re.findall(r"^\$(?:link-color|text-muted): *(#\w{6});", style, re.M)
+        assert colours and all(contrast(c, b) >= 4.5 for c in colours for b in behind), name
 
 
 @each
@@ -252,7 +275,9 @@ def test_signatures_are_clean(nb):
         for code in re.findall(r"```python\n.*?\n```", x, re.S)
         if re.search(r"\]\((?:https?:|/|\w+\.)", code)
     ]
-    assert not [x[:200] for x in shown if "Call self as a function" in x]
+    assert not [x[:200] for x in shown if "Call self as a function" in x or ", # a matplotlib figure" in x]
+    assert not [x[:200] for x in shown if re.search(r"\n```\n\n\*.+\*$", x, re.M)], "half of it in italics"
+    assert not [x[:200] for x in shown if re.search(r"function \S+ at 0x|\(\n    \*args, \*\*kwargs\n\)", x)]
     headings = [h for x in shown for h in re.findall(r"^#{2,} +(\S+)$", x, re.M)]
     assert len(headings) == len(set(headings)), "a signature is shown twice"
 
@@ -282,12 +307,92 @@ def test_no_cell_of_a_table_is_cut(nb):
     assert not cut
 
 
+@each
+def test_tables_show_no_markup(nb):
+    found = []
+    for c in page(nb)["cells"]:
+        for o in c.get("outputs", []):
+            html = text(o.get("data", {}).get("text/markdown", ""))
+            cells = re.findall(r"<t[dh]\b[^>]*>(.*?)</t[dh]>", html, re.S)
+            found += [x for x in cells if re.search(r"\$\S.*\$|\*\*|`|\]\(", x)]
+    assert not found
+
+
+@each
+def test_no_link_is_within_a_link(nb):
+    code = r"(?<!\[)`[^`\n]*`"
+    assert not re.findall(r"\]\([^)\s]+\)[^][]*\]\([^)\n]*\)?", re.sub(code, "", prose(nb)))
+
+
+@each
+def test_no_id_is_on_a_page_twice(nb):
+    ids = [c["id"] for c in page(nb)["cells"]]
+    assert len(set(ids)) == len(ids) and not set(ids) & anchors(nb)
+
+
+@each
+def test_folds_say_what_is_in_them(nb):
+    sources = [text(c["source"]) for c in page(nb)["cells"]]
+    assert not [s[:200] for s in sources if 'code-summary: "Source"' in s]
+
+
+@each
+def test_checks_show_no_warnings(nb):
+    assert not [
+        text(o["text"])
+        for c in page(nb)["cells"]
+        for o in c.get("outputs", [])
+        if o.get("name") == "stderr" and re.search(r"^\s*assert\b", text(c["source"]), re.M)
+    ]
+
+
+def test_text_of_docstrings_and_signatures():
+    shown = "### f\n\n```python\ndef f(\n    a:int, b:int, # a figure of `x`\n):\n```\n\n*One line and*\nanother."
+    made = last_comments(plain_signature(shown), "def f(a, b):  # a figure of `x`\n    pass")
+    assert "b:int\n): # a figure of `x`\n" in made and made.endswith("\n\nOne line and\nanother.")
+    assert last_comments(shown, "def f(\n    a,\n    b,  # a figure\n):") == shown
+    held = plain_signature("```python\ndef f():\n```\n\n**held*, *did not hold* or not.*")
+    assert held.endswith("\n\n*held*, *did not hold* or not.")
+    none = plain_signature("```python\ndef Encoder(\n    *args, **kwargs\n):\n```")
+    assert "class Encoder:" in none and "args" not in none
+    assert "step=plain,\n" in plain_signature("```python\nf(\n    step=<function plain at 0x7f0a>,\n)\n```")
+
+
+def test_tables_of_numbers_and_of_texts():
+    html = "<table><thead><tr><th></th><th>symbol</th><th>n</th></tr></thead><tbody>" + "".join(
+        f"<tr><th>{n}</th><td>{a}</td><td>{b}</td></tr>"
+        for n, a, b in (("a", r"$\lambda_1$", "+5% (-1% to 9%)"), ("b", "$L$ of **all**", "3.2e-05"))
+    )
+    made = own_table(html + "</tbody></table>")
+    assert '<td class="text"><i>&lambda;</i><sub>1</sub></td><td>+5%' in made
+    assert '<th></th><th class="text">symbol</th><th>n</th>' in made
+    assert "<i>L</i> of <strong>all</strong></td><td>3.2e-05" in made
+    markdown = "| a | b | c |\n|---|---|:--|\n| x | 0.1 | 2 |\n| `y` | **12%** (3) | 3 |\n"
+    assert numbers_right(f"{markdown}\n") == f"{markdown}\n".replace("|---|---|:--|", "|---|--:|:--|")
+    assert numbers_right("| a |\n|---|\n| x|y |\n") == "| a |\n|---|\n| x|y |\n"
+    columns = page_output({"output_type": "stream", "name": "stdout", "text": ["a     1\n", "b     2\n"]})
+    assert columns["data"]["text/markdown"] == "``````{.columns-of-text}\na     1\nb     2\n``````\n"
+    line = {"output_type": "stream", "name": "stdout", "text": ["a line of text\n", "and another\n"]}
+    assert page_output(dict(line)) == line
+
+
+def test_what_a_fold_says():
+    exported = '#| code-summary: "Exported source"\n'
+    assert fold(f"{exported}def _a(): pass\nclass B: pass\nC = 1", []) == "Source of `B`, `C`, `_a`"
+    many = "\n".join(f"X{i} = {i}" for i in range(7))
+    assert fold(exported + many, []) == "Source of `X0`, `X1`, `X2`, `X3` and 3 more"
+    told = {"output_type": "stream", "name": "stderr", "text": "mine: the 3-core leaves 3 users"}
+    assert taught({"source": "f()", "outputs": [told]}) == [told]
+    assert taught({"source": "assert f()", "outputs": [told]}) == []
+
+
 def test_the_filters_parts_do_what_they_say():
     assert one_line('#| fig-alt: >-\n#|   A "b"\n#|   c\nx = 1') == '#| fig-alt: "A \\"b\\" c"\nx = 1'
     assert (
         one_link("the losses' [own [`bce`](a.html)](05.ipynb) and [`x`](b)")
         == "the losses' [own `bce`](05.ipynb) and [`x`](b)"
     )
+    assert one_link("[[`a`](x#a), [`b`](x#b) `c[0]`](x) of [`d`](y)") == "[`a`, `b` `c[0]`](x) of [`d`](y)"
     "On made-up cells, so that each of the checks above is known to be able to fail."
     nb = {
         "cells": [
@@ -389,6 +494,7 @@ def test_render(tmp_path):
     res = subprocess.run(["quarto", "render"], cwd=tmp_path / "site", env=env, capture_output=True, text=True)
     assert res.returncode == 0, res.stderr[-5000:]
     made = {nb: tmp_path / "site" / "_docs" / "nbs" / f"{nb.stem}.html" for nb in notebooks}
+    assert (tmp_path / "site" / "_docs" / "404.html").exists()
     missing = [nb.stem for nb, path in made.items() if not path.exists()]
     assert not missing
     foreign = {

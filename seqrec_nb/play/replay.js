@@ -15,10 +15,77 @@
   });
   const inputs = [...box.querySelectorAll("[data-control]")];
   const place = (input) => input.type === "checkbox" ? Number(input.checked) : Number(input.value);
-  const dark = document.body.classList.contains("quarto-dark");
-  const paint = dark ? { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: "#ddd" } } : {};
+  const dark = () => document.body.classList.contains("quarto-dark");
+  // A copy in which black is light: for dark pages.
+  function lighter(x) {
+    if (x === "#000000") return "#dddddd";
+    if (Array.isArray(x)) return x.map(lighter);
+    if (x?.constructor !== Object) return x;
+    return Object.fromEntries(Object.entries(x).map(([name, value]) => [name, lighter(value)]));
+  }
+  function darkened({ data, layout }) {
+    const made = lighter({ data, layout }), clear = "rgba(0,0,0,0)";
+    Object.assign(made.layout, { paper_bgcolor: clear, plot_bgcolor: clear });
+    made.layout.font = { ...made.layout.font, color: "#dddddd" };
+    for (const [name, axis] of Object.entries(made.layout))
+      if (/^[xy]axis/.test(name)) Object.assign(axis, { gridcolor: "#444444", zerolinecolor: "#777777" });
+    for (const { type, error_x, error_y } of made.data)
+      for (const error of [error_x, error_y]) if (error && type === "bar") error.color ??= "#dddddd";
+    return made;
+  }
+  // The panels of a row, each with its two axes and its title; none where panels are placed otherwise.
+  function row(layout) {
+    const axes = Object.keys(layout).filter((name) => /^[xy]axis/.test(name)).sort();
+    const across = axes.filter((name) => name[0] === "x");
+    const panels = across.map((name) => ({ x: layout[name], y: layout[name.replace("x", "y")] }));
+    const whole = ({ x, y }, i) => x.domain && y && !y.domain && (!i || panels[i - 1].x.domain[1] <= x.domain[0]);
+    if (axes.length !== 2 * panels.length || !panels.every(whole)) return [];
+    return panels.map(({ x, y }) => {
+      const middle = (x.domain[0] + x.domain[1]) / 2;
+      const isTitle = (a) => a.yref === "paper" && a.y === 1 && a.text && Math.abs(a.x - middle) < 0.02;
+      return { x, y, title: (layout.annotations ?? []).find(isTitle) };
+    });
+  }
+  function wrapped(text, most) {
+    if (text.split("<br>").every((line) => line.length <= most) || /<(?!br>)/.test(text)) return text;
+    return text.split(/ |<br>/).reduce((lines, word) => {
+      const longer = lines.at(-1) ? `${lines.at(-1)} ${word}` : word;
+      return longer.length > most && lines.at(-1) ? [...lines, word] : [...lines.slice(0, -1), longer];
+    }, [""]).join("<br>");
+  }
+  // A layout as wide as there is room: on a phone with smaller letters, and the panels of a row one below the other.
+  function fitted(layout, room) {
+    const width = Math.min(layout.width ?? 700, room), narrow = room < 600;
+    const size = (layout.font?.size ?? 12) * (narrow ? 0.85 : 1), margin = { l: 80, r: 80, t: 100, b: 80, ...layout.margin };
+    const panels = row(layout), stacked = narrow && panels.length > 1;
+    Object.assign(layout, { width, margin, font: { ...layout.font, size } });
+    const free = width - margin.l - margin.r, line = 1.4 * size;
+    let lines = 1;
+    for (const { x, title } of panels.filter((p) => p.title)) {
+      const share = stacked ? 1 : x.domain[1] - x.domain[0];
+      title.text = wrapped(title.text, Math.floor(share * free / (0.55 * size)));
+      lines = Math.max(lines, title.text.split("<br>").length);
+    }
+    const more = Math.max(0, lines * line + 8 - margin.t), inner = layout.height - margin.t - margin.b;
+    margin.t += more;
+    layout.height += more;
+    if (stacked) stack(layout, panels, inner, lines * line + 50);
+  }
+  function stack(layout, panels, inner, gap) {
+    const each = 0.8 * inner, total = panels.length * (each + gap) - gap;
+    panels.forEach(({ x, y, title }, i) => {
+      const top = 1 - i * (each + gap) / total;
+      Object.assign(x, { domain: [0, 1], ...x.title && { title: { ...x.title, standoff: 4 } } });
+      Object.assign(y, { domain: [Math.max(0, top - each / total), top] });
+      if (title) Object.assign(title, { x: 0.5, y: top, xanchor: "center" });
+    });
+    layout.height += total - inner;
+    // what stands above or below all panels stays as near to them as it was
+    for (const part of [layout.legend, layout.coloraxis?.colorbar])
+      if (part?.y < 0 || part?.y > 1) part.y = (part.y > 1) + (part.y - (part.y > 1)) * inner / total;
+  }
   function put(made, path, value) {
-    path.slice(0, -1).reduce((part, key) => part[key], made)[path.at(-1)] = value;
+    path.slice(0, -1).reduce((part, key) => part[key], made)[path.at(-1)] = structuredClone(value);  // is changed below
   }
   function recorded(places) {
     const number = places.reduce((n, at, i) => n * controls[i].length + at, 0), made = structuredClone(base);
@@ -39,10 +106,14 @@
     });
     const [made, sentence] = pack.states ? recorded(places) : computed(places);
     told.textContent = sentence;
-    const width = Math.min(made.layout.width ?? 700, box.clientWidth);
-    Object.assign(made.layout, paint, { autosize: true, width });
-    Plotly.react(plot, made.data, made.layout, { displayModeBar: false, responsive: true });
+    fitted(made.layout, plot.clientWidth);
+    drawn = look();
+    const { data, layout } = dark() ? darkened(made) : made;
+    Plotly.react(plot, data, layout, { displayModeBar: false });
   }
+  // Drawn anew where the page has got another theme or another width.
+  let drawn = "";
+  const look = () => `${dark()} ${plot.clientWidth}`, again = () => { if (look() !== drawn) draw(); };
   inputs.forEach((input) => input.addEventListener("input", draw));
   box.querySelectorAll("[data-preset]").forEach((button) => button.addEventListener("click", () => {
     presets[button.dataset.preset].forEach((value, i) =>
@@ -67,4 +138,6 @@
   });
   await window.seqrecPlotly;
   draw();
+  new MutationObserver(again).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  new ResizeObserver(again).observe(plot);
 })();

@@ -117,6 +117,9 @@ STYLE = """
 .seqrec-replay label {display: inline-block; margin: 0 1.2em .4em 0} .seqrec-replay output {font-weight: bold}
 .seqrec-replay button {margin: 0 .6em .4em 0} .seqrec-replay [role=status] {min-height: 3em; margin: .3em 0}
 .seqrec-replay input {vertical-align: middle} .seqrec-replay select {max-width: 16em}
+.seqrec-replay :is(button, select) {color: inherit; background: #8881; border: 1px solid #888a}
+.seqrec-replay :is(button, select) {border-radius: 4px; padding: .1em .6em}
+.seqrec-replay button:hover {background: #8884} .quarto-dark .seqrec-replay {color-scheme: dark}
 """
 
 # %% ../../nbs/62_replay.ipynb #e8d34e5b
