@@ -347,7 +347,9 @@ def test_checks_show_no_warnings(nb):
 
 
 def test_text_of_docstrings_and_signatures():
-    shown = "### f\n\n```python\ndef f(\n    a:int, b:int, # a figure of `x`\n):\n```\n\n*One line and*\nanother."
+    shown = (
+        "### f\n\n```python\ndef f(\n    a:int, b:int, # a figure of `x`\n):\n```\n\n*One line and*\nanother."
+    )
     made = last_comments(plain_signature(shown), "def f(a, b):  # a figure of `x`\n    pass")
     assert "b:int\n): # a figure of `x`\n" in made and made.endswith("\n\nOne line and\nanother.")
     assert last_comments(shown, "def f(\n    a,\n    b,  # a figure\n):") == shown
