@@ -14,7 +14,7 @@ from contextlib import contextmanager, redirect_stdout
 from functools import cache
 from pathlib import Path
 
-IN_LAB = "*Here JupyterLab shows controls, which need a running kernel.*"
+IN_LAB = "*Here JupyterLab (`make lab`) shows controls, which need a running kernel.*"
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -352,6 +352,22 @@ def alive(cells):
             c["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": page}]
 
 
+def unless_playground(m):
+    "A link to a name, or the name alone where it is a playground."
+    return m[1] if (Path(__file__).parent / "play" / f"{m[2]}.py").exists() else m[0]
+
+
+def in_lab(cells):
+    "Where a training is controlled, which no page without a kernel can do, the page says so."
+    for c in cells:
+        if c["cell_type"] == "code" and re.search(
+            r"^show\((lambda: panel|studio)\(", joined(c["source"]), re.M
+        ):
+            c["outputs"] = [
+                {"output_type": "display_data", "metadata": {}, "data": {"text/markdown": IN_LAB}}
+            ]
+
+
 def own_links(text):
     "nbdev links to /base/data.html; the page is made from 01_data.ipynb, and Quarto resolves a link to that"
     from nbdev.config import get_config
@@ -369,6 +385,8 @@ def own_links(text):
         r"(\.ipynb#[a-z]\w*)\.\w+\)", r"\1)", text
     )  # a method has no heading of its own: its class,
     text = re.sub(r"(\.ipynb)#_\w+\)", r"\1)", text)  # nor has a private name: its page
+    # a word in code that happens to be a playground's name is none: `weights` are not that page
+    text = re.sub(r"\[(`(\w+)`)\]\(\d+_\w+\.ipynb#\2\)", unless_playground, text)
     return text if cfg.git_url else re.sub(r"\[source\]\([^)]*\)\{[^}]*\}", "", text)
 
 
@@ -388,6 +406,7 @@ def filter_text(text):
     page = by_nbdev(nb)
     finish_cells(page["cells"], source)
     alive(page["cells"])
+    in_lab(page["cells"])
     return own_links(json.dumps(page, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -39,7 +39,7 @@ missing = ["a browser (Debian: apt-get install chromium)"] * (not CHROMIUM) + [
     f"the Python package {o}" for o in NEEDED if not importlib.util.find_spec(o)
 ]
 ALL = list(playgrounds())
-# in JupyterLab: a control of each kind; on the site: recorded and computed ones; all of them in the slow suite
+# in JupyterLab a control of each kind, on the site recorded and computed ones; all in the slow suite
 QUICK_LAB, QUICK_SITE = {"sinkhorn", "augmentation"}, {"sinkhorn", "attack", "history"}
 
 
@@ -136,7 +136,7 @@ def lab(tmp_path_factory):
                 break
             assert server.poll() is None and time.monotonic() < end, (tmp / "lab.log").read_text()[-3000:]
             time.sleep(0.1)
-        yield types.SimpleNamespace(url=url, runs=Path(os.environ["SEQREC_RUNS"]))
+        yield types.SimpleNamespace(url=url, runs=Path(os.environ["SEQREC_RUNS"]), notebooks=tmp / "nbs")
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGTERM)
@@ -259,6 +259,13 @@ def test_playground(browser, lab, name):
         keep(page, box, f"{name}-broken")
 
 
+def typed(box, label, value):
+    field = box.get_by_label(label, exact=True)
+    field.press("Control+a")
+    field.press_sequentially(value)
+    field.press("Tab")
+
+
 def test_studio(browser, lab):
     "A training, started, paused and resumed by keyboard, while the kernel is free; its run is stored."
     from playwright.sync_api import expect
@@ -271,11 +278,14 @@ def test_studio(browser, lab):
         )
         done(page)
         expect(line).to_have_text("nothing has been started yet")
-        for label, value in {"epochs": "4", "dim": "16"}.items():
-            field = box.get_by_label(label, exact=True)
-            field.press("Control+a")
-            field.press_sequentially(value)
-            field.press("Tab")
+        press("encoder: show")  # which unfolds it
+        typed(box, "dim D", "0")
+        expect(line).to_contain_text("refused: dim=0: a whole number, 1 or more")
+        for label, value in {"epochs": "4", "dim D": "16"}.items():
+            typed(box, label, value)
+        expect(box.get_by_label("as code")).to_have_value(
+            re.compile(r"run\(SASRec, 'builtin', dim=16.*epochs=4")
+        )
         press("Pause")
         expect(line).to_contain_text("Pause: nothing is being trained")
         press("Start")
@@ -295,11 +305,53 @@ def test_studio(browser, lab):
                 r"SASRec, CE: stored (builtin-sasrec-0-\w+), best epoch \d of 4, test NDCG@10 \.\d{4}$"
             )
         )
-        assert all(len(t["x"]) for t in json.loads(drawn(page, "studio")))
+        shown = json.loads(drawn(page, "studio"))
+        assert all(len(t["x"]) for t in shown)
+        assert {t["name"].partition(",")[0] for t in shown} == {"SASRec", "stored"}
+        for text in ("this run", "stored, published settings", "the first user is recommended"):
+            expect(box).to_contain_text(text)
         keep(page, box, "studio")
         stem = re.search(r"builtin-sasrec-0-\w+", line.inner_text())[0]
     run = load_run(lab.runs / f"{stem}.run")
     assert len(run.history) == 4 and run.settings["dim"] == 16 and not list(lab.runs.glob("*.checkpoint"))
+
+
+PANEL = """from seqrec_nb.play.base import show
+from seqrec_nb.play.studio import choices
+from seqrec_nb.play.tuning import panel
+show(lambda: panel(choices("builtin")["SASRec, CE"].but(dim=8, epochs=2, batch_size=512)))"""
+
+
+def test_panel(browser, lab):
+    "A number changed and tried by keyboard, then the published one to compare; both are shown."
+    from playwright.sync_api import expect
+
+    kernel = {"name": "python3", "display_name": "python3", "language": "python"}
+    cells = [nbformat.v4.new_code_cell(PANEL)]
+    made = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(made, lab.notebooks / "panel.ipynb")
+    with notebook(browser, lab, "panel") as page:
+        box, line = page.locator(".seqrec-panel"), page.locator(".seqrec-status-panel")
+        done(page)
+        expect(line).to_have_text("nothing has been started yet")
+        box.get_by_role("button", name="training: show").press("Enter")
+        typed(box, "lr", "0")
+        box.get_by_role("button", name="Train").press("Enter")
+        expect(line).to_have_text("nothing has been started yet. Train: lr=0.0: a number, above 0")
+        typed(box, "lr", "0.01")
+        keep(page, box, "panel-before")
+        box.get_by_role("button", name="Train").press("Enter")
+        expect(line).to_contain_text("SASRec, lr 0.01: ")
+        expect(line).to_have_text(
+            re.compile(r"SASRec, as published: stored builtin-sasrec-0-\w+, best epoch")
+        )
+        assert {t["name"] for t in json.loads(drawn(page, "panel")) if t["showlegend"]} == {
+            "lr 0.01",
+            "as published",
+        }
+        expect(box).to_contain_text("the first user is recommended")
+        expect(box.get_by_label("as code")).to_have_value(re.compile(r"run\(SASRec, 'builtin', .*lr=0.01\)"))
+        keep(page, box, "panel")
 
 
 @pytest.fixture(scope="module")
@@ -379,6 +431,49 @@ def test_a_page_without_a_kernel_is_alive(browser, site, name, monkeypatch):
         page.evaluate("document.body.style.background = '#222', document.body.className = 'quarto-dark'")
         page.locator("button[data-preset]").first.press("Enter")
         keep(page, page.locator(".seqrec-replay"), f"{name}-phone")
+
+
+# in a playground: what scrolls sideways, titles of panels that are cut or lie on another, and what is black
+LOOKS = """() => {
+    const box = document.querySelector(".seqrec-replay");
+    const inside = box.querySelector(".main-svg").getBoundingClientRect();
+    const titles = [...box.querySelectorAll(".annotation-text-g")];
+    const at = titles.map(e => e.getBoundingClientRect()).filter(r => r.width);
+    const cut = at.filter(r => r.left < inside.left - 1 || r.right > inside.right + 1 || r.top < inside.top);
+    const shared = (a, b, low, high) => Math.min(a[high], b[high]) - Math.max(a[low], b[low]) > 1;
+    const on = (a, b) => shared(a, b, "left", "right") && shared(a, b, "top", "bottom");
+    const drawn = [...box.querySelectorAll("button, select, .xtick text, .ytick text, path.js-line")];
+    const colours = drawn.map(e => {
+        const s = getComputedStyle(e);
+        return e.matches("path") ? s.stroke : e.matches("text") ? s.fill : s.color;
+    });
+    return {
+        sideways: box.scrollWidth - box.clientWidth,
+        cut: cut.length,
+        over: at.filter((a, i) => at.slice(i + 1).some(b => on(a, b))).length,
+        dark: colours.filter(c => c.match(/\\d+/g).slice(0, 3).every(x => x < 90)).length,
+        grid: getComputedStyle(box.querySelector(".gridlayer path, .zerolinelayer path") ?? box).stroke,
+    };
+}"""
+
+
+@pytest.mark.parametrize("name", SITE)
+def test_a_playground_fits_its_page_and_its_theme(browser, site, name, monkeypatch):
+    "Also where the theme changes, or the screen is turned, while it is open."
+    monkeypatch.delenv("SEQREC_STILL")
+    (site.folder / f"{name}.html").write_text(stub_of(name), encoding="utf-8")
+    with alone(browser, site, name, viewport={"width": 700, "height": 900}) as page:
+        light = page.evaluate(LOOKS)
+        page.evaluate("document.body.style = 'background: #222; color: #fff'")
+        page.evaluate("document.body.className = 'quarto-dark'")
+        page.wait_for_function(f"old => ({LOOKS})().grid !== old", arg=light["grid"])
+        page.set_viewport_size({"width": 390, "height": 900})
+        page.wait_for_function("document.querySelector('.seqrec-replay .main-svg').clientWidth < 390")
+        dark = page.evaluate(LOOKS)
+        page.evaluate("document.body.className = 'quarto-light'")
+        page.wait_for_function(f"old => ({LOOKS})().grid === old", arg=light["grid"])
+    assert light["dark"] and not dark["dark"]
+    assert not any(look[k] for look in (light, dark) for k in ("sideways", "cut", "over")), (light, dark)
 
 
 @pytest.mark.parametrize("name", SITE)

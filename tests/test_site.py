@@ -19,6 +19,7 @@ from nbdev.doclinks import nbglob
 from seqrec_nb._quarto_filter import (
     filter_text,
     fold,
+    in_lab,
     last_comments,
     numbered,
     numbers_right,
@@ -346,7 +347,9 @@ def test_checks_show_no_warnings(nb):
 
 
 def test_text_of_docstrings_and_signatures():
-    shown = "### f\n\n```python\ndef f(\n    a:int, b:int, # a figure of `x`\n):\n```\n\n*One line and*\nanother."
+    shown = (
+        "### f\n\n```python\ndef f(\n    a:int, b:int, # a figure of `x`\n):\n```\n\n*One line and*\nanother."
+    )
     made = last_comments(plain_signature(shown), "def f(a, b):  # a figure of `x`\n    pass")
     assert "b:int\n): # a figure of `x`\n" in made and made.endswith("\n\nOne line and\nanother.")
     assert last_comments(shown, "def f(\n    a,\n    b,  # a figure\n):") == shown
@@ -428,6 +431,9 @@ def test_the_filters_parts_do_what_they_say():
         }
     )
     assert list(widget["data"]) == ["text/markdown"]
+    cells = [{"cell_type": "code", "source": x} for x in ("show(lambda: panel(GenNi))", "show(sinkhorn)")]
+    in_lab(cells)
+    assert "kernel" in cells[0]["outputs"][0]["data"]["text/markdown"] and "outputs" not in cells[1]
     picture = [{"output_type": "display_data", "data": {"image/png": "x"}}]
     assert (
         fold("assert x == 1\n", []) == "Checks"

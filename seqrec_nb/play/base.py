@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BLUE', 'ORANGE', 'GREEN', 'PINK', 'SKY', 'RED', 'BLACK', 'GREY', 'AXIS', 'Range', 'Choice', 'Tick', 'as_lists',
            'trace', 'figure', 'canvas', 'line_at', 'Playground', 'check_values', 'playground', 'picture', 'widget_of',
-           'player_of', 'Live', 'live', 'show', 'playgrounds']
+           'player_of', 'Live', 'live', 'show', 'box_of', 'playgrounds']
 
 # %% ../../nbs/60_playground.ipynb #c002
 import html
@@ -113,7 +113,8 @@ def canvas(*titles, widths=None, space: float = 0.08, height: int = 340, **layou
         for name, own in ((f"xaxis{number}", across), (f"yaxis{number}", {"anchor": f"x{number}"})):
             made[name] = {**AXIS, **own, **_titled(layout.pop(name, {}))}
         place = {"x": (left + right) / 2, "y": 1.0, "xref": "paper", "yref": "paper"}
-        words.append({"text": title, "showarrow": False, "yanchor": "bottom", **place})
+        middle = {"xanchor": "center", "yanchor": "bottom"}  # plotly would turn those at the sides inwards
+        words.append({"text": title, "showarrow": False, **middle, **place})
         left = right + space
     plain = {"plot_bgcolor": "#ffffff", "showlegend": False, "width": 900, "height": height}
     margin = {"l": 50, "r": 20, "t": 40, "b": 40}
@@ -324,14 +325,23 @@ def live(p: Playground) -> Live:
     return Live(p)
 
 
-def show(p):  # a `Playground`, or a box of ipywidgets
-    "Display a playground where a reader is."
+def show(p):
+    """Display a playground where a reader is; or a box of ipywidgets, something that has a `box`, or a
+    function that makes one of these once a reader is there.
+    """
     from IPython import get_ipython
     from IPython.display import display
 
     kernel = getattr(get_ipython(), "kernel", None)
     if kernel and kernel.get_parent().get("content", {}).get("allow_stdin"):
-        display(live(p).box if isinstance(p, Playground) else p)
+        display(box_of(p))
+
+
+def box_of(p):  # a box of ipywidgets
+    if isinstance(p, Playground):
+        return live(p).box
+    made = p() if callable(p) else p
+    return getattr(made, "box", made)
 
 # %% ../../nbs/60_playground.ipynb #04cc8275
 def playgrounds() -> dict[str, Playground]:
@@ -341,6 +351,6 @@ def playgrounds() -> dict[str, Playground]:
     found = {}
     for module in pkgutil.iter_modules(room.__path__):
         made = getattr(importlib.import_module(f"seqrec_nb.play.{module.name}"), module.name, None)
-        if isinstance(made, Playground):
+        if hasattr(made, "make_controls"):  # also where this page has defined the class anew
             found[module.name] = made
     return found
