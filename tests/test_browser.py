@@ -433,6 +433,49 @@ def test_a_page_without_a_kernel_is_alive(browser, site, name, monkeypatch):
         keep(page, page.locator(".seqrec-replay"), f"{name}-phone")
 
 
+# in a playground: what scrolls sideways, titles of panels that are cut or lie on another, and what is black
+LOOKS = """() => {
+    const box = document.querySelector(".seqrec-replay");
+    const inside = box.querySelector(".main-svg").getBoundingClientRect();
+    const titles = [...box.querySelectorAll(".annotation-text-g")];
+    const at = titles.map(e => e.getBoundingClientRect()).filter(r => r.width);
+    const cut = at.filter(r => r.left < inside.left - 1 || r.right > inside.right + 1 || r.top < inside.top);
+    const shared = (a, b, low, high) => Math.min(a[high], b[high]) - Math.max(a[low], b[low]) > 1;
+    const on = (a, b) => shared(a, b, "left", "right") && shared(a, b, "top", "bottom");
+    const drawn = [...box.querySelectorAll("button, select, .xtick text, .ytick text, path.js-line")];
+    const colours = drawn.map(e => {
+        const s = getComputedStyle(e);
+        return e.matches("path") ? s.stroke : e.matches("text") ? s.fill : s.color;
+    });
+    return {
+        sideways: box.scrollWidth - box.clientWidth,
+        cut: cut.length,
+        over: at.filter((a, i) => at.slice(i + 1).some(b => on(a, b))).length,
+        dark: colours.filter(c => c.match(/\\d+/g).slice(0, 3).every(x => x < 90)).length,
+        grid: getComputedStyle(box.querySelector(".gridlayer path, .zerolinelayer path") ?? box).stroke,
+    };
+}"""
+
+
+@pytest.mark.parametrize("name", SITE)
+def test_a_playground_fits_its_page_and_its_theme(browser, site, name, monkeypatch):
+    "Also where the theme changes, or the screen is turned, while it is open."
+    monkeypatch.delenv("SEQREC_STILL")
+    (site.folder / f"{name}.html").write_text(stub_of(name), encoding="utf-8")
+    with alone(browser, site, name, viewport={"width": 700, "height": 900}) as page:
+        light = page.evaluate(LOOKS)
+        page.evaluate("document.body.style = 'background: #222; color: #fff'")
+        page.evaluate("document.body.className = 'quarto-dark'")
+        page.wait_for_function(f"old => ({LOOKS})().grid !== old", arg=light["grid"])
+        page.set_viewport_size({"width": 390, "height": 900})
+        page.wait_for_function("document.querySelector('.seqrec-replay .main-svg').clientWidth < 390")
+        dark = page.evaluate(LOOKS)
+        page.evaluate("document.body.className = 'quarto-light'")
+        page.wait_for_function(f"old => ({LOOKS})().grid === old", arg=light["grid"])
+    assert light["dark"] and not dark["dark"]
+    assert not any(look[k] for look in (light, dark) for k in ("sideways", "cut", "over")), (light, dark)
+
+
 @pytest.mark.parametrize("name", SITE)
 def test_what_is_replayed_is_what_lives(name):
     p = playgrounds()[name]
