@@ -160,11 +160,15 @@ def ten_nearest(xy: np.ndarray, item: int, among: np.ndarray, k: int = 10) -> np
 
 # %% ../../nbs/81_maps.ipynb #a0134ec2
 def points(made: Maps, dataset: str, least: int, most: int) -> list[dict]:
-    "A trace for each class of frequency on each map; those outside of the thresholds are not visible."
+    """A trace for each class of frequency on each map, empty where a map is missing; those outside of the
+    thresholds are not visible.
+    """
     names, drawn = names_of(dataset), []
-    for panel, xy in enumerate(made.xy, 1):
+    for panel in (1, 2):
+        there = panel <= len(made.xy)
         for (low, high), places in zip(CLASSES, sample(dataset)):
-            x, y = xy[places].round(2).T
+            places = places if there else places[:0]
+            x, y = made.xy[panel - 1 if there else 0][places].round(2).T
             marker = dict(color=np.log10(made.count[places]).round(2), coloraxis="coloraxis", size=5)
             text = [f"{names[i]}: {made.count[i]} times" for i in places]
             seen = dict(visible=bool(low >= least and high <= most), marker=marker, text=text)
@@ -178,9 +182,10 @@ def marks(made: Maps, item: int | None, rings: np.ndarray) -> list[dict]:
     drawn = []
     star = dict(symbol="star", size=15, color=PINK, line=dict(color="white", width=1))
     ring = dict(symbol="circle-open", size=11, color=PINK, line=dict(width=2))
-    for panel, xy in enumerate(made.xy, 1):
+    for panel in (1, 2):
         for marker, places in ((ring, rings), (star, [] if item is None else [item])):
-            x, y = xy[places].round(2).T if len(places) else ([], [])
+            there = len(places) and panel <= len(made.xy)
+            x, y = made.xy[panel - 1][places].round(2).T if there else ([], [])
             drawn.append(trace("scatter", panel, x=x, y=y, mode="markers", marker=marker, hoverinfo="skip"))
     return drawn
 
