@@ -154,7 +154,17 @@ class CBiT(Method, Objective):
         pairs = zip(h, batch.said)
         main = sum(cross_entropy(*self.scored(x.flatten(0, 1)), said.flatten()) for x, said in pairs)
         apart = multi_view_nce([x.flatten(1) for x in h], self.config.tau)
-        return {"cloze": main, "contrast": self.balance(main, apart) * apart}
+        return {"cloze": main, "contrast": self.next_theta(main, apart) * apart}
+
+    def next_theta(self, main: Tensor, apart: Tensor) -> Tensor:  # scalar
+        "The weight with this step's losses; it is kept once the step is observed, and only then."
+        before = self.balance.theta.clone()
+        self.moved = self.balance(main, apart)
+        self.balance.theta.copy_(before)
+        return self.moved
+
+    def observe(self, terms):
+        self.balance.theta.copy_(self.moved)
 
     def score(self, batch):
         items, layout = longer(batch, torch.full_like(batch.length, self.encoder.mask_item))
