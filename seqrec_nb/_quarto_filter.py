@@ -238,6 +238,11 @@ def alive(cells):
             c["outputs"] = [{"output_type": "display_data", "metadata": {}, "data": page}]
 
 
+def unless_playground(m):
+    "A link to a name, or the name alone where it is a playground."
+    return m[1] if (Path(__file__).parent / "play" / f"{m[2]}.py").exists() else m[0]
+
+
 def in_lab(cells):
     "Where a training is controlled, which no page without a kernel can do, the page says so."
     for c in cells:
@@ -266,6 +271,8 @@ def own_links(text):
         r"(\.ipynb#[a-z]\w*)\.\w+\)", r"\1)", text
     )  # a method has no heading of its own: its class,
     text = re.sub(r"(\.ipynb)#_\w+\)", r"\1)", text)  # nor has a private name: its page
+    # a word in code that happens to be a playground's name is none: `weights` are not that page
+    text = re.sub(r"\[(`(\w+)`)\]\(\d+_\w+\.ipynb#\2\)", unless_playground, text)
     return text if cfg.git_url else re.sub(r"\[source\]\([^)]*\)\{[^}]*\}", "", text)
 
 

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['GEOMETRY', 'COLOURS', 'OTHER', 'KINDS', 'uniformity', 'alignment', 'spectrum', 'mean_cosine', 'item_geometry',
-           'extent', 'pools', 'umap', 'item_maps', 'lengths_in_clusters', 'head_rates', 'dealt', 'similarities',
-           'watch_similarities', 'panels', 'command', 'blank', 'missing', 'density']
+           'extent', 'pools', 'same_threads', 'umap', 'item_maps', 'lengths_in_clusters', 'head_rates', 'dealt',
+           'similarities', 'watch_similarities', 'panels', 'command', 'blank', 'missing', 'density']
 
 # %% ../nbs/13_analyse.ipynb #c002
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -131,6 +132,16 @@ def pools(
     return {"cold": draw(count <= cold), "frequent": draw(count >= frequent)}
 
 
+@contextmanager
+def same_threads():
+    "UMAP's compiler takes all threads there are, for torch as well: torch gets back its number of them."
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def umap(x: Tensor, neighbours: int = 15, seed: int = 0) -> Tensor:  # [S,D] -> [S,2] half precision
     "UMAP coordinates by cosine, centred and scaled to a standard deviation of 1."
     from sklearn.neighbors import NearestNeighbors
@@ -140,7 +151,7 @@ def umap(x: Tensor, neighbours: int = 15, seed: int = 0) -> Tensor:  # [S,D] -> 
     distance, index = NearestNeighbors(n_neighbors=neighbours, metric="cosine").fit(x).kneighbors()
     # UMAP counts a point as its own first neighbour
     index, distance = np.c_[np.arange(len(x)), index[:, :-1]], np.c_[np.zeros(len(x), "f4"), distance[:, :-1]]
-    with warnings.catch_warnings():
+    with same_threads(), warnings.catch_warnings():
         # it says that new points cannot be added later
         warnings.simplefilter("ignore")
         y = UMAP(

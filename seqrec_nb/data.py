@@ -12,6 +12,7 @@ __all__ = ['AHEAD', 'TIES_LIMIT', 'HEADER_LIMIT', 'UNPACKED_LIMIT', 'UNPACKED_HE
 
 # %% ../nbs/01_data.ipynb #c002
 import contextlib
+import copy
 import difflib
 import errno
 import hashlib
@@ -22,8 +23,8 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -447,9 +448,8 @@ def load(
     )
     if not entry.get("url"):
         _check_shipped(path, entry["sha256"])
-    ds = read_sequences(path, name=name, names=_names(entry, path))
-    times = path.parent / entry.get("times", "-")
-    return with_times(ds, times) if times.is_file() else ds
+    beside = [path.parent / entry.get(kind, "-") for kind in ("names", "times")]
+    return _copied(_read_named(name, *map(_version, [path, *beside])))
 
 
 def at_hand() -> list[str]:  # names
@@ -460,6 +460,24 @@ def at_hand() -> list[str]:  # names
         for n, e in registry().items()
         if not e.get("url") or any((f / e["file"]).exists() for f in folders + [cache_dir()])
     ]
+
+# %% ../nbs/01_data.ipynb #4c0788b8
+def _version(file: Path) -> tuple:  # the file, and what changes with its content; None: it is not there
+    s = file.stat() if file.is_file() else None
+    return file, s and (s.st_mtime_ns, s.st_size, s.st_ino)
+
+
+@lru_cache(maxsize=8)
+def _read_named(name: str, *files) -> Dataset:  # `_version` of its sequences, names and times
+    "A dataset whose files have not changed is read once; whoever hands it on gives a copy."
+    (path, _), _, (times, there) = files
+    ds = read_sequences(path, name=name, names=_names(registry()[name], path))
+    return with_times(ds, times) if there else ds
+
+
+def _copied(ds: Dataset) -> Dataset:
+    arrays = {f.name: getattr(ds, f.name) for f in fields(ds)}
+    return Dataset(**{k: x.clone() if torch.is_tensor(x) else copy.copy(x) for k, x in arrays.items()})
 
 
 def _names(

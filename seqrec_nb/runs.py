@@ -11,7 +11,6 @@ __all__ = ['LONGEST', 'ABOUT', 'VALUES', 'OUTCOME', 'runs_dir', 'published_dir',
            'study', 'summary']
 
 # %% ../nbs/12_runs.ipynb #c002
-import copy
 import gzip
 import hashlib
 import inspect
@@ -211,7 +210,7 @@ def _check_content(path, about: dict, tensors: dict):
         )
 
 # %% ../nbs/12_runs.ipynb #e5ee0a2b
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=2048)
 def _read(path: str, *version) -> Run:  # a file that has not changed is read once
     return load_run(path)
 
@@ -235,8 +234,19 @@ def readable(paths) -> tuple[list[Run], list[Path]]:  # the runs, the files that
     return runs, damaged
 
 
+@lru_cache(maxsize=2048)
+def _row(r: Run, ks: tuple) -> dict:  # of a run that all readers share
+    return r.row(ks)
+
+
 def _copy(r: Run) -> Run:
-    return Run(r.path, copy.deepcopy(r.about), dict(r.tensors))
+    return Run(r.path, _plain_copy(r.about), dict(r.tensors))
+
+
+def _plain_copy(x):  # of what JSON can hold, several times faster than a deepcopy
+    if isinstance(x, dict):
+        return {k: _plain_copy(v) for k, v in x.items()}
+    return [_plain_copy(v) for v in x] if isinstance(x, list) else x
 
 
 def _unrepeated(stem: str) -> str:  # the name that a run and its repetitions share
@@ -266,7 +276,7 @@ def find_runs(
     if not which:
         return [_copy(r) for r in found]
     ks = (5, 10, 20) if any("@" in k for k in which) else ()  # figures only where they are asked for
-    rows = [r.row(ks) for r in found]
+    rows = [_row(r, ks) for r in found]
     _check_columns(which, rows)
     return [_copy(r) for r, row in zip(found, rows) if all(_agrees(row.get(k), v) for k, v in which.items())]
 

@@ -39,7 +39,7 @@ missing = ["a browser (Debian: apt-get install chromium)"] * (not CHROMIUM) + [
     f"the Python package {o}" for o in NEEDED if not importlib.util.find_spec(o)
 ]
 ALL = list(playgrounds())
-# in JupyterLab: a control of each kind; on the site: recorded and computed ones; all of them in the slow suite
+# in JupyterLab a control of each kind, on the site recorded and computed ones; all in the slow suite
 QUICK_LAB, QUICK_SITE = {"sinkhorn", "augmentation"}, {"sinkhorn", "attack", "history"}
 
 

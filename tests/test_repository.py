@@ -30,7 +30,6 @@ LAZY = {
     "umap",
     "plotly",
     "anywidget",
-    "jscatter",
     "pooch",
     "faiss",
 }  # at most inside a function

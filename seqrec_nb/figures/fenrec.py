@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['GROUPS', 'LABELS', 'FIRST_COUNTS', 'BITS', 'COMPARED', 'ANGLES', 'PLACES', 'LOSSES', 'PAPERS', 'histograms',
            'medians', 'course', 'ridges', 'median_of', 'above', 'falls', 'stays_harder', 'kinds_of_users', 'unpacked',
-           'groups_of', 'within_groups', 'by_groups', 'uniformity_points', 'label_points', 'uniformity_against',
-           'papers_set', 'confounded', 'goes_with', 'without', 'plugged']
+           'groups_of', 'within_groups', 'by_groups', 'uniformity_points', 'system_runs', 'label_points',
+           'uniformity_against', 'papers_set', 'confounded', 'goes_with', 'without', 'plugged']
 
 # %% ../../nbs/44_fenrec.ipynb #c002
 import math
@@ -280,6 +280,12 @@ def uniformity_points(runs: dict[str, Run], metric: str = "NDCG@20") -> pd.DataF
 
     rows = {n: row(r) for n, r in runs.items() if "geometry" in r.tensors}
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(kinds)).astype(kinds)
+
+
+def system_runs(dataset: str = "beauty") -> dict[str, Run]:  # name of a system -> a run
+    "A stored run of each system, one that keeps its geometry where there is one."
+    runs = {n: stored(e) for n, (e, _) in systems(dataset).items()}
+    return {n: min(r, key=lambda x: "geometry" not in x.tensors) for n, r in runs.items() if r}
 
 
 ANGLES = np.linspace(0, 2 * np.pi, 16, endpoint=False)

@@ -113,7 +113,8 @@ def canvas(*titles, widths=None, space: float = 0.08, height: int = 340, **layou
         for name, own in ((f"xaxis{number}", across), (f"yaxis{number}", {"anchor": f"x{number}"})):
             made[name] = {**AXIS, **own, **_titled(layout.pop(name, {}))}
         place = {"x": (left + right) / 2, "y": 1.0, "xref": "paper", "yref": "paper"}
-        words.append({"text": title, "showarrow": False, "yanchor": "bottom", **place})
+        middle = {"xanchor": "center", "yanchor": "bottom"}  # plotly would turn those at the sides inwards
+        words.append({"text": title, "showarrow": False, **middle, **place})
         left = right + space
     plain = {"plot_bgcolor": "#ffffff", "showlegend": False, "width": 900, "height": height}
     margin = {"l": 50, "r": 20, "t": 40, "b": 40}
@@ -350,6 +351,6 @@ def playgrounds() -> dict[str, Playground]:
     found = {}
     for module in pkgutil.iter_modules(room.__path__):
         made = getattr(importlib.import_module(f"seqrec_nb.play.{module.name}"), module.name, None)
-        if isinstance(made, Playground):
+        if hasattr(made, "make_controls"):  # also where this page has defined the class anew
             found[module.name] = made
     return found
