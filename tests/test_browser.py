@@ -271,6 +271,7 @@ def test_studio(browser, lab):
     from playwright.sync_api import expect
 
     with notebook(browser, lab, "61_studio") as page:
+        page.set_viewport_size({"width": 1300, "height": 1500})
         box = page.locator(".seqrec-studio")
         line, press = (
             box.locator(".seqrec-status-studio"),
@@ -331,16 +332,17 @@ def test_panel(browser, lab):
     made = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
     nbformat.write(made, lab.notebooks / "panel.ipynb")
     with notebook(browser, lab, "panel") as page:
+        page.set_viewport_size({"width": 1300, "height": 1500})
         box, line = page.locator(".seqrec-panel"), page.locator(".seqrec-status-panel")
         done(page)
         expect(line).to_have_text("nothing has been started yet")
         box.get_by_role("button", name="training: show").press("Enter")
         typed(box, "lr", "0")
-        box.get_by_role("button", name="Train").press("Enter")
+        box.get_by_role("button", name="Train", exact=True).press("Enter")
         expect(line).to_have_text("nothing has been started yet. Train: lr=0.0: a number, above 0")
         typed(box, "lr", "0.01")
         keep(page, box, "panel-before")
-        box.get_by_role("button", name="Train").press("Enter")
+        box.get_by_role("button", name="Train", exact=True).press("Enter")
         expect(line).to_contain_text("SASRec, lr 0.01: ")
         expect(line).to_have_text(
             re.compile(r"SASRec, as published: stored builtin-sasrec-0-\w+, best epoch")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['choices', 'earlier', 'printed', 'figures_table', 'Studio', 'studio']
 
-# %% ../../nbs/61_studio.ipynb #96564e56
+# %% ../../nbs/61_studio.ipynb #38e84ece
 import contextlib
 import html
 import json
@@ -25,14 +25,14 @@ from ..study.compare import reported, stored
 from ..study.systems import systems
 from ..train import Objective
 
-# %% ../../nbs/61_studio.ipynb #094a57d5
+# %% ../../nbs/61_studio.ipynb #b4c24d66
 def choices(dataset: str) -> dict[str, Experiment]:
     "The systems that a single run trains, with their settings for a dataset."
     known = systems(dataset if dataset == "builtin" or dataset in SASREC else "beauty")
     trained = {n: e for n, (e, _) in known.items() if issubclass(e.method, Objective) and e.after is None}
     return {n: e.but(dataset=dataset) for n, e in trained.items()}
 
-# %% ../../nbs/61_studio.ipynb #7dd2501b
+# %% ../../nbs/61_studio.ipynb #5cbf5ccf
 def earlier(dataset: str, system: str, folder=None) -> Run | None:
     "A stored run of a system with its published settings, of this project or in a folder."
     e = choices(dataset)[system]
@@ -60,7 +60,7 @@ def figures_table(
         rows["published"] = {m: published.get(m, "") for m in shown}
     return f"<p>Test figures:</p>{compact(pd.DataFrame(rows).T)}" if rows else ""
 
-# %% ../../nbs/61_studio.ipynb #08821024
+# %% ../../nbs/61_studio.ipynb #05ce866a
 class Studio:
     "One training at a time, to choose and to watch: `box` to display; `form`, `buttons` and `status`."
 
@@ -112,7 +112,7 @@ class Studio:
                     self.told = suggested(self.session.run)
             self.redraw()
 
-# %% ../../nbs/61_studio.ipynb #8dd29aab
+# %% ../../nbs/61_studio.ipynb #1c17fdf7
 @patch_to(Studio)
 def make_widgets(self):
     import ipywidgets as W

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EPOCHS', 'BREAKS', 'TOO_FAR', 'subject', 'Try', 'first_try', 'table_of', 'lines_of', 'Panel', 'panel']
 
-# %% ../../nbs/88_tuning.ipynb #d8f7238a
+# %% ../../nbs/88_tuning.ipynb #15d5fb03
 import contextlib
 import html
 import json
@@ -34,17 +34,17 @@ from ..runs import Run, runs_dir
 from ..settings import Experiment, digest, experiment
 from ..study.compare import smaller, stored
 
-# %% ../../nbs/88_tuning.ipynb #d0a15aa2
+# %% ../../nbs/88_tuning.ipynb #36b12e84
 EPOCHS = {"FENRec": 10}  # of a try, where the system's own would take minutes
 BREAKS = {  # settings, and what they do
-    "GenNi": (dict(alpha=100.0), "the model's first choice is always the negative"),
+    "GenNi": (dict(alpha=100.0, k=20), "all twenty negatives are the model's own first choice"),
     "ATSRec": (dict(eps=30.0, eta=10.0), "the table is moved so far that it says nothing any more"),
     "S4Rec": (dict(head=30.0), "hiding who has a long history counts more than predicting"),
     "SparseEnNet": (
         dict(augmentation=20.0, stability=20.0),
         "hiding the operators counts more than predicting",
     ),
-    "FENRec": (dict(gamma=10.0), "the third item counts a hundred times as much as the next one"),
+    "FENRec": (dict(mu=100.0), "turned negatives count a thousand times as much, once the warm-up is over"),
 }
 TOO_FAR = (dict(lr=1.0), "steps so long that nothing is learned")  # of any other system
 
@@ -63,7 +63,7 @@ def subject(what) -> tuple[str, Experiment]:
     e = smaller(experiment(what))
     return e.method.__name__, e
 
-# %% ../../nbs/88_tuning.ipynb #7f071fda
+# %% ../../nbs/88_tuning.ipynb #c7d3a82d
 @dataclass
 class Try:
     "One training of a panel."
@@ -106,7 +106,7 @@ def lines_of(tries: list[Try], now: Try) -> list[Line]:
     lines += [Line(t.name, t.rows, colours[id(t)], True) for t in earlier]
     return [*lines, Line(now.name, now.rows, BLUE)]
 
-# %% ../../nbs/88_tuning.ipynb #6559e292
+# %% ../../nbs/88_tuning.ipynb #63297c33
 class Panel:
     """Tries of one system: `box` to display; its `form`, `buttons`, `status` and `tries` to use from
     Python.
@@ -160,7 +160,7 @@ class Panel:
         self.note = note
         self.redraw()
 
-# %% ../../nbs/88_tuning.ipynb #2b0806de
+# %% ../../nbs/88_tuning.ipynb #bd0fa16f
 @patch_to(Panel)
 def make_widgets(self):
     import ipywidgets as W
