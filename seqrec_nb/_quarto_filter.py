@@ -69,8 +69,8 @@ def numbered(text):
 
 
 def plain_signature(text):
-    """Without links in code, with a docstring in one kind of letters, and without the arguments and docstrings
-    that Python makes up
+    """Without links in code and without the arguments and docstrings that Python makes up, and with a docstring
+    in one kind of letters
     """
 
     def unlinked(m):
@@ -85,7 +85,7 @@ def plain_signature(text):
 
 
 def last_comments(text, source):
-    """nbdev shows what stands behind a whole line of `def f(a, b):  # a figure` as if it told the last argument:
+    """nbdev shows what stands behind a whole line, `def f(a, b):  # a figure`, as if it told the last argument;
     here it stands where it was written
     """
     for said in re.findall(r"^ *def .*\):  # (.+)$", source, re.M):
@@ -220,7 +220,7 @@ def fold(source, outputs):
     if '#| code-summary: "Exported source"' in source:
         names = [f"`{n}`" for n in names_in(source)]
         more = f" and {len(names) - 4} more" if len(names) > 5 else ""
-        return f"Source of {', '.join(names[:4] if more else names)}{more}" if names else "Source"
+        return f"Source of {', '.join(names[:4] if more else names)}{more}" if names else "Imports"
     if re.search(r"^#\| *(echo: *false|code-fold)", source, re.M):
         return None
     checks = [any(isinstance(n, ast.Assert) for n in ast.walk(s)) for s in statements(source)]
@@ -319,7 +319,7 @@ def taught(cell):
 
 
 def finish_cells(cells, source):
-    "Texts, figures, outputs and folded code as they shall be on the page, in place; `source`: of the notebook"
+    "Texts, figures, outputs and folded code as they shall be, in place; `source` is that of the notebook"
     heading = "at the top"
     for c in cells:
         if c["cell_type"] == "markdown":
