@@ -444,6 +444,7 @@ LOOKS = """() => {
     const cut = at.filter(r => r.left < inside.left - 1 || r.right > inside.right + 1 || r.top < inside.top);
     const shared = (a, b, low, high) => Math.min(a[high], b[high]) - Math.max(a[low], b[low]) > 1;
     const on = (a, b) => shared(a, b, "left", "right") && shared(a, b, "top", "bottom");
+    const fills = [...box.querySelectorAll(".main-svg text")].map(e => getComputedStyle(e).fill);
     const drawn = [...box.querySelectorAll("button, select, .xtick text, .ytick text, path.js-line")];
     const colours = drawn.map(e => {
         const s = getComputedStyle(e);
@@ -454,7 +455,8 @@ LOOKS = """() => {
         cut: cut.length,
         over: at.filter((a, i) => at.slice(i + 1).some(b => on(a, b))).length,
         dark: colours.filter(c => c.match(/\\d+/g).slice(0, 3).every(x => x < 90)).length,
-        grid: getComputedStyle(box.querySelector(".gridlayer path, .zerolinelayer path") ?? box).stroke,
+        ink: [...new Set(fills)].sort().join(),
+        grid: [...box.querySelectorAll(".gridlayer path")].map(e => getComputedStyle(e).stroke),
     };
 }"""
 
@@ -468,13 +470,13 @@ def test_a_playground_fits_its_page_and_its_theme(browser, site, name, monkeypat
         light = page.evaluate(LOOKS)
         page.evaluate("document.body.style = 'background: #222; color: #fff'")
         page.evaluate("document.body.className = 'quarto-dark'")
-        page.wait_for_function(f"old => ({LOOKS})().grid !== old", arg=light["grid"])
+        page.wait_for_function(f"old => ({LOOKS})().ink !== old", arg=light["ink"])
         page.set_viewport_size({"width": 390, "height": 900})
         page.wait_for_function("document.querySelector('.seqrec-replay .main-svg').clientWidth < 390")
         dark = page.evaluate(LOOKS)
         page.evaluate("document.body.className = 'quarto-light'")
-        page.wait_for_function(f"old => ({LOOKS})().grid === old", arg=light["grid"])
-    assert light["dark"] and not dark["dark"]
+        page.wait_for_function(f"old => ({LOOKS})().ink === old", arg=light["ink"])
+    assert light["dark"] and not dark["dark"] and not {*light["grid"]} & {*dark["grid"]}
     assert not any(look[k] for look in (light, dark) for k in ("sideways", "cut", "over")), (light, dark)
 
 
