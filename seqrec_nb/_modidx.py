@@ -2189,6 +2189,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                        'seqrec_nb.play.tuning.Panel.__init__': ('tuning.html#panel.__init__', 'seqrec_nb/play/tuning.py'),
                                        'seqrec_nb.play.tuning.Panel.begin': ('tuning.html#panel.begin', 'seqrec_nb/play/tuning.py'),
                                        'seqrec_nb.play.tuning.Panel.drawn': ('tuning.html#panel.drawn', 'seqrec_nb/play/tuning.py'),
+                                       'seqrec_nb.play.tuning.Panel.first': ('tuning.html#panel.first', 'seqrec_nb/play/tuning.py'),
                                        'seqrec_nb.play.tuning.Panel.heard': ('tuning.html#panel.heard', 'seqrec_nb/play/tuning.py'),
                                        'seqrec_nb.play.tuning.Panel.make_widgets': ( 'tuning.html#panel.make_widgets',
                                                                                      'seqrec_nb/play/tuning.py'),

@@ -7,7 +7,7 @@ __all__ = ['Teller', 'work', 'Worker', 'course', 'short', 'time_left', 'position
            'check_startable', 'check_state', 'Line', 'tiled', 'part_of', 'drawn', 'star', 'courses', 'suggested',
            'beside', 'compact']
 
-# %% ../../nbs/58_session.ipynb #f4b77dae
+# %% ../../nbs/58_session.ipynb #cd8a4414
 import contextlib
 import html
 import json
@@ -28,7 +28,7 @@ from .base import BLUE, canvas, figure, trace
 from ..runs import Run, load_model, load_run, run
 from ..settings import Experiment
 
-# %% ../../nbs/58_session.ipynb #706a1dbf
+# %% ../../nbs/58_session.ipynb #dbde9cbe
 class Teller:
     "The other side: tells of each epoch, and waits where it is told to."
 
@@ -74,7 +74,7 @@ def work(
     except Exception as error:
         teller.tell(failed=f"{type(error).__name__}: {error}")
 
-# %% ../../nbs/58_session.ipynb #5fde59e3
+# %% ../../nbs/58_session.ipynb #99192e23
 class Worker:
     "A run in a process of its own. Its words are handed on by a thread, once `listen` is called."
 
@@ -124,7 +124,7 @@ class Worker:
         self.log.unlink(missing_ok=True)
         ended("; ".join([f"the process ended, with code {self.process.exitcode}", *printed]))
 
-# %% ../../nbs/58_session.ipynb #59389bcd
+# %% ../../nbs/58_session.ipynb #ab387941
 def course(
     rows: list[dict],
     # "epoch" [E]; "terms": name -> [E]; "valid" [E]; "best": the number of the best row, None without rows
@@ -190,7 +190,7 @@ def sentence(s) -> str:  # of a `Session`
     }
     return f"{s.name}: {said[s.state]}"
 
-# %% ../../nbs/58_session.ipynb #7c9d7815
+# %% ../../nbs/58_session.ipynb #5fcdb0cd
 class Session:
     "One training at a time in a process of its own, and all that is known of it."
 
@@ -262,7 +262,7 @@ def check_state(s: Session, *states: str):
     if s.state not in states:
         raise RuntimeError(f"it is {s.state} already" if s.running else "nothing is being trained")
 
-# %% ../../nbs/58_session.ipynb #7aa6e6d0
+# %% ../../nbs/58_session.ipynb #b92cd82d
 @patch_to(Session)
 def wait(self, until, timeout: float = 60):  # seconds
     "Block until `until(session)` is true. Raises `TimeoutError`."
@@ -300,7 +300,7 @@ def _ended(self, why: str):
     # last: now another may be started
     self._is("stored") if self.run else self._is("failed", after=self.ALIVE)
 
-# %% ../../nbs/58_session.ipynb #e9049ae5
+# %% ../../nbs/58_session.ipynb #9a320f7e
 @dataclass(frozen=True)
 class Line:
     "A training, as it is drawn."
@@ -366,7 +366,7 @@ def courses(
     look = {"showlegend": True, "legend": legend, "margin": {"l": 50, "r": 20, "t": 70, "b": 40}}
     return figure(made, tiled(titles, min(3, len(titles)), **axes, **look))
 
-# %% ../../nbs/58_session.ipynb #1e4e4e13
+# %% ../../nbs/58_session.ipynb #a78b115d
 def suggested(run: Run, user: int = 0, k: int = 5) -> tuple[list[str], list[str]]:
     """The history of a user by name, oldest first, and what a run's model recommends after it. Raises
     `FileNotFoundError` where its weights are not on this machine.
@@ -391,5 +391,5 @@ def beside(told: dict[str, tuple[list, list]], last: int = 8) -> str:  # HTML
 
 def compact(table: pd.DataFrame, **how) -> str:  # HTML
     "A table in a widget, whose lines are as high as a control otherwise."
-    made = table.to_html(border=0, justify="left", col_space="7em", **how)
+    made = table.to_html(border=0, justify="left", **how).replace("<td>", "<td style='padding-right: 1.5em'>")
     return f"<div style='line-height: 1.5; overflow-x: auto'>{made}</div>"

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['EPOCHS', 'BREAKS', 'TOO_FAR', 'subject', 'Try', 'first_try', 'table_of', 'lines_of', 'Panel', 'panel']
 
-# %% ../../nbs/88_tuning.ipynb #94da7364
+# %% ../../nbs/88_tuning.ipynb #ff62f93b
 import contextlib
 import html
 import json
@@ -34,7 +34,7 @@ from ..runs import Run, runs_dir
 from ..settings import Experiment, digest, experiment
 from ..study.compare import smaller, stored
 
-# %% ../../nbs/88_tuning.ipynb #9480e5fc
+# %% ../../nbs/88_tuning.ipynb #c7b7be8c
 EPOCHS = {"FENRec": 10}  # of a try, where the system's own would take minutes
 BREAKS = {  # settings, and what they do
     "GenNi": (dict(alpha=100.0, k=20), "all twenty negatives are the model's own first choice"),
@@ -63,7 +63,7 @@ def subject(what) -> tuple[str, Experiment]:
     e = smaller(experiment(what))
     return e.method.__name__, e
 
-# %% ../../nbs/88_tuning.ipynb #84fd8580
+# %% ../../nbs/88_tuning.ipynb #eeeb0e08
 @dataclass
 class Try:
     "One training of a panel."
@@ -106,7 +106,7 @@ def lines_of(tries: list[Try], now: Try) -> list[Line]:
     lines += [Line(t.name, t.rows, colours[id(t)], True) for t in earlier]
     return [*lines, Line(now.name, now.rows, BLUE)]
 
-# %% ../../nbs/88_tuning.ipynb #5831c356
+# %% ../../nbs/88_tuning.ipynb #fe4e2167
 class Panel:
     """Tries of one system: `box` to display; its `form`, `buttons`, `status` and `tries` to use from
     Python.
@@ -116,18 +116,22 @@ class Panel:
         self.name, self.folder, self.form = name, Path(folder or runs_dir()), Form(e)
         self.session, self.lock, self.note = Session(self.heard), threading.RLock(), ""
         self.tries = {digest(e.plain()): first_try(e)}
-        # the published settings, what the reader tries, and what is being trained
-        self.first = self.now = self.trained = next(iter(self.tries.values()))
+        self.now = self.trained = self.first  # what the reader tries, and what is being trained
         self.make_widgets()
         self.form.observe(self.moved)
         self.redraw()
+
+    @property
+    def first(self) -> Try:
+        "The published settings."
+        return next(iter(self.tries.values()))
 
     def train(self):
         e = self.form.experiment
         check_made(e)
         with self.lock:
             check_startable(self.session, e)
-            self.now = self.tries.setdefault(digest(e.plain()), Try(self.form.moved))
+            self.tries[digest(e.plain())] = self.now = Try(self.form.moved)
             self.begin(e, self.now)
 
     def begin(self, e: Experiment, t: Try):
@@ -138,9 +142,10 @@ class Panel:
         "Something has happened to the training."
         with self.lock:
             s, t, self.note = self.session, self.trained, ""
-            t.rows, t.run = s.rows or t.rows, s.run or t.run
+            if not t.run:  # a stored run is seen until there is another
+                t.rows = s.rows
             if s.state == "stored":
-                t.rows = s.run.about["history"]
+                t.run, t.rows = s.run, s.run.about["history"]
                 with contextlib.suppress(FileNotFoundError):  # stored, and the weights removed
                     t.suggested = suggested(s.run)
             self.redraw()
@@ -160,7 +165,7 @@ class Panel:
         self.note = note
         self.redraw()
 
-# %% ../../nbs/88_tuning.ipynb #a6c9518c
+# %% ../../nbs/88_tuning.ipynb #23182176
 @patch_to(Panel)
 def make_widgets(self):
     import ipywidgets as W
