@@ -101,7 +101,8 @@ def test_padded_is_packed(name):
     for term, value in packed.items():
         torch.testing.assert_close(value, padded[term], atol=1e-6, rtol=1e-6, msg=term)
     for (name, _), a, b in zip(t.objective.named_parameters(), packed_grads, padded_grads):
-        torch.testing.assert_close(a, b, atol=1e-5, rtol=0, msg=name)
+        size = 1.0 if b is None else max(1.0, b.abs().max().item())  # DSSRec's losses are sums over a batch
+        torch.testing.assert_close(a, b, atol=1e-5 * size, rtol=0, msg=name)
 
 
 @pytest.mark.parametrize("name", ["SASRec, BCE", "GenNi", "CL4SRec, BCE", "BERT4Rec"])
