@@ -6,7 +6,7 @@
 __all__ = ['MEMBERS', 'MIXTURE', 'DISTILLED', 'probabilities', 'read_by', 'best_shares', 'MixtureConfig', 'Mixture', 'models_of',
            'DistilledConfig', 'Distilled', 'expected_next', 'check_last_only', 'ingredients']
 
-# %% ../../nbs/398_record.ipynb #9e099866
+# %% ../../nbs/398_record.ipynb #b3ec82af
 from dataclasses import dataclass, replace
 
 import torch
@@ -24,7 +24,7 @@ from ..runs import load_model, runs_dir, stored_run
 from ..settings import Config, Experiment, config_for, join, setting, weight
 from ..train import fast_cpu
 
-# %% ../../nbs/398_record.ipynb #0c7bd47f
+# %% ../../nbs/398_record.ipynb #9e91aa9d
 def probabilities(model, batch: Batch) -> Tensor:  # [B,N+1]; those of items that were not seen sum to 1
     """What a model expects next. An item that was seen keeps its place among the others, and does not count
     in the sum. All are 0 where a counter has nothing to say.
@@ -48,7 +48,7 @@ def read_by(model, batch: Batch) -> Batch:
     length = (end - r.ds.offsets[r.user]).clamp_max(max_len)
     return Batch(replace(r, start=end - length, length=length, max_len=max_len))
 
-# %% ../../nbs/398_record.ipynb #92215f12
+# %% ../../nbs/398_record.ipynb #12fa2c8f
 def best_shares(
     p: Tensor,  # [K,U] the probability that each model gave each user's item
     steps: int = 500,
@@ -65,7 +65,7 @@ def best_shares(
         w = (believed / believed.sum(0)).mean(1)
     return w.float()
 
-# %% ../../nbs/398_record.ipynb #03c3a39e
+# %% ../../nbs/398_record.ipynb #23ef74e7
 @dataclass(frozen=True)
 class MixtureConfig(Config):
     "The settings of `Mixture`."
@@ -111,7 +111,7 @@ def models_of(ds: Dataset, start: str) -> list:
     models = [load_model(stored_run(name), dataset=ds) for name in start.split()]
     return [m.to(ds.device) if isinstance(m, nn.Module) else m for m in models]
 
-# %% ../../nbs/398_record.ipynb #23e32dd5
+# %% ../../nbs/398_record.ipynb #a06364ae
 @dataclass(frozen=True)
 class DistilledConfig(SASRecConfig):
     "The settings of `Distilled`."
@@ -153,7 +153,7 @@ class Distilled(SASRec):
         by_teacher = (batch.expected * log_p.gather(1, batch.expected_items)).sum(1)
         return {"next_item": self.next_item(h, batch), "teacher": -by_teacher.mean()}
 
-# %% ../../nbs/398_record.ipynb #5f7019e8
+# %% ../../nbs/398_record.ipynb #8fbb0638
 @patch_to(Distilled)
 def ask_teacher(self) -> tuple[Tensor, Tensor, Tensor]:
     "The row [I] that ends before each interaction, and what is expected after a row: items, chances [R,k]."
@@ -188,14 +188,14 @@ def check_last_only(rows: Rows):
             "Distilled learns from rows that end in one target: leave rows out, or rows=prefix_rows"
         )
 
-# %% ../../nbs/398_record.ipynb #f655f993
+# %% ../../nbs/398_record.ipynb #c842bd9d
 MEMBERS = {d: (TVREC[d], WEAREC[d], FENREC[d], TUNED[d]) for d in TUNED}
 MIXTURE = {d: Experiment(MixtureConfig(), d, after=members) for d, members in MEMBERS.items()}
 DISTILLED = {d: Experiment(DistilledConfig(), d, after=e) for d, e in MIXTURE.items()}
 join("Mixture", MIXTURE)
 join("Mixture, distilled", DISTILLED)
 
-# %% ../../nbs/398_record.ipynb #9a54de09
+# %% ../../nbs/398_record.ipynb #b233195b
 def ingredients(dataset: str, **values) -> dict[str, Experiment]:
     """What shows what each member adds: each alone, the networks together, all but one, and all; then the
     student. The values, such as `patience=30`, are those of every training.

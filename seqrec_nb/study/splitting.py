@@ -5,11 +5,9 @@
 # %% auto #0
 __all__ = ['nth_rows', 'in_steps', 'splits', 'nth_rows_by']
 
-# %% ../../nbs/57_splitting.ipynb #1a7e120f
+# %% ../../nbs/57_splitting.ipynb #c615680b
 import math
 from functools import partial
-
-import torch
 
 from ..batches import Rows, prefix_rows, register, user_rows
 from ..data import Dataset, check_whole, load
@@ -20,7 +18,7 @@ from ..methods.views import CL4SREC
 from ..settings import Experiment
 from .compare import smaller
 
-# %% ../../nbs/57_splitting.ipynb #4e8c7a6d
+# %% ../../nbs/57_splitting.ipynb #6a9db709
 @register
 def nth_rows(ds: Dataset, max_len: int = 50, n: int = 4) -> Rows:
     """A row for each n-th target of each training part, the last one first; of `prefix_rows` every n-th.
@@ -31,7 +29,7 @@ def nth_rows(ds: Dataset, max_len: int = 50, n: int = 4) -> Rows:
     to_come = ds.training_ends()[rows.user] - (rows.start + rows.length) - 1
     return rows[(to_come % n == 0).nonzero()[:, 0]]
 
-# %% ../../nbs/57_splitting.ipynb #48af08a9
+# %% ../../nbs/57_splitting.ipynb #2967616d
 def in_steps(e: Experiment, rows, reference=prefix_rows) -> Experiment:
     """The experiment on other rows, with as many steps as it has on the reference: epochs and patience are
     scaled by the lengths of the epochs, and rounded up.
