@@ -28,7 +28,9 @@ def experiments():
     found = {}
     for name, (e, _) in systems("builtin").items():
         first = e.after or e
-        if not isinstance(first, tuple) and issubclass(first.method, Objective):  # not what counts, nor what only goes on from other runs
+        if not isinstance(first, tuple) and issubclass(
+            first.method, Objective
+        ):  # not what counts, nor what only goes on from other runs
             found[name if e.after is None else f"{name}, pre-training"] = first
     duo = found["DuoRec"]
     found["CL4SRec with FENRec"] = experiment(CL4SRecFENRec, **PLUGGED["beauty"])
