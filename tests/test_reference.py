@@ -1,4 +1,4 @@
-"The reference part of the book: citations, glossary, and what is computed from the package, agree with the pages."
+"Citations, the glossary, and what is computed from the package, agree with the pages."
 
 import json
 import re
@@ -23,7 +23,9 @@ def cited(text):
 
 def references():
     text = (ROOT / "nbs" / "references.bib").read_text(encoding="utf-8")
-    found = {key: dict(re.findall(r"^  (\w+) = \{(.*)\},?$", body, re.M)) for _, key, body in ENTRY.findall(text)}
+    found = {
+        key: dict(re.findall(r"^  (\w+) = \{(.*)\},?$", body, re.M)) for _, key, body in ENTRY.findall(text)
+    }
     assert len(found) == text.count("\n@"), "an entry is there twice, or is not written as the others are"
     return found
 
