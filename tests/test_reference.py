@@ -62,3 +62,49 @@ def test_each_paper_is_named_on_the_page_that_uses_it():
         if name.lower() not in (ROOT / "nbs" / page).read_text(encoding="utf-8").lower():
             silent.append(f"{page} does not name {name}")
     assert not silent
+
+
+# what pages call things, always
+TERMS = """user, item, interaction, history, target, training part, row, position, slot, padding,
+packed layout, padded layout, count-based baseline, official code, head and tail users, popular item, cold
+item, view, anchor, positive, negative, intent, prototype, cluster, leave-one-out, cold start, negative
+sampling, next-item prediction"""
+DEFINED = re.compile(
+    r'<a id="([\w-]+)"></a>\*\*(.+?)\*\*(?: \(also (.+?)\))?: (.+) \[.+?\]\((\w+)\.ipynb\)$', re.M
+)
+
+
+def glossary():
+    "(anchor, term, other names, definition, page) of each entry, in order."
+    text = markdown(ROOT / "nbs" / "96_glossary.ipynb")
+    found = [(a, t, re.findall(r"\*(.+?)\*", also), d, p) for a, t, also, d, p in DEFINED.findall(text)]
+    assert len(found) == text.count("<a id="), "an entry is not written as the others are"
+    return found
+
+
+def test_the_glossary_is_in_order_and_names_nothing_twice():
+    terms = [term for _, term, *_ in glossary()]
+    assert terms == sorted(terms, key=str.lower) and len({t.lower() for t in terms}) == len(terms)
+    for anchor, term, also, said, _ in glossary():
+        assert anchor == re.sub(r"[^a-z0-9]+", "-", term.lower()).strip("-"), term
+        assert len(set(also)) == len(also) and term not in also, term
+        assert said.endswith(".") and len(re.findall(r"[.:](?= [A-Z]|$)", said)) <= 2, (
+            f"{term}: two sentences at most"
+        )
+
+
+def test_the_glossary_has_the_terms_of_the_book():
+    there = {term.lower() for _, term, *_ in glossary()}
+    missing = {" ".join(t.split()) for t in TERMS.split(",")} - there
+    assert not missing
+
+
+def test_each_term_is_on_the_page_that_it_links_to():
+    silent = []
+    for _, term, also, _, page in glossary():
+        cells = json.loads((ROOT / "nbs" / f"{page}.ipynb").read_text(encoding="utf-8"))["cells"]
+        text = " ".join(" ".join("".join(c["source"]) for c in cells).lower().split())
+        names = [term, term.removesuffix("s"), *also]
+        if not any(re.search(rf"(?<!\w){re.escape(n.lower())}", text) for n in names):
+            silent.append(f"{page} has no word of {term}")
+    assert not silent
