@@ -23,7 +23,7 @@ from ..data import Dataset
 from .intents import ICSREC, ICSRec, ICSRecConfig, WithGRU
 from .views import CL4SRec, CL4SRecConfig, DuoRec, DuoRecConfig, InfoNCE
 from ..nn.losses import anchors, check_above_zero, cross_entropy, info_nce
-from ..settings import Config, Experiment, TrainingConfig, setting, weight
+from ..settings import Config, Experiment, TrainingConfig, setting
 from ..train import NextItemLoss
 
 # %% ../../nbs/34_fenrec.ipynb #c022
@@ -310,7 +310,7 @@ class EnduringContrast(InfoNCE):
 class FENRecConfig(LookAheadConfig, ICSRecConfig):
     "The settings of `FENRec`: ICSRec's, and those of the two losses."
 
-    coarse: float = weight(0.3, "contrast of rows with one target", r"\alpha", "Eq. 16")
+    coarse: float = setting(0.3, "contrast of rows with one target", r"\alpha", "Eq. 16", least=0, term=True)
     noise: float = setting(2.0, "noise negatives, as a multiple of the rows of a batch", least=0)
     masked: bool = setting(True, "rows of one target, or of one intent, are no negatives of each other")
 
