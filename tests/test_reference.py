@@ -53,6 +53,15 @@ def test_references_are_whole():
     assert len(set(names)) == len(names)
 
 
+def test_authors_that_pages_name_are_in_the_file():
+    people = [name for about in references().values() for name in about["author"].split(" and ")]
+    known = {name.split(",")[0].split()[-1] for name in people}
+    several = re.compile(r"\b([A-Z]\w+) (?:et al\.|and [A-Z]\w+,? \(?(?:[A-Z]\w+ )?(?:19|20)\d\d)")
+    assert several.findall("as Doe et al. and Roe and Poe (ICML 2020) say") == ["Doe", "Roe"]
+    on = {p.stem: set(several.findall(p.read_text(encoding="utf-8"))) - known for p in PAGES}
+    assert not {page: names for page, names in on.items() if names}
+
+
 def test_each_paper_is_named_on_the_page_that_uses_it():
     lines = re.findall(r"^- (.*)$", markdown(ROOT / "nbs" / "99_literature.ipynb"), re.M)
     assert len(lines) > 50
