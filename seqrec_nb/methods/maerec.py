@@ -379,7 +379,7 @@ class MAERec(NextItemMethod):
         self.last_masked = batch.masked
         return {
             "next_item": main,
-            "recon": reconstruction(found[:, 0], found[:, 1:], batch.counts),
+            "recon": reconstruction(found[:, 0], found[:, 1:], batch.valid),
             "size": sum(p.square().sum() for p in self.parameters()),
             "hide": self.rewarded(batch, main.detach()),
         }
@@ -434,13 +434,13 @@ def draw_paths(self, batch, generator=None) -> Tensor:  # [K-1,n]
 @patch_to(MAERec)
 def draw_pairs(self, batch, generator=None):
     """Draws the two ends `batch.pairs`, [k,1+negatives] each, hidden links in front and false pairs behind
-    them; `batch.counts` [k] says which are hidden, where there are not as many.
+    them; `batch.valid` [k] says which are hidden, where there are not as many.
     """
     graph, c = self.encoder.graph, self.config
     key = torch.rand(graph.entries, generator=generator, device=batch.masked.device)
     drawn = torch.where(batch.masked, key, -1.0).topk(min(c.pairs, graph.entries))
-    batch.counts, half = drawn.values >= 0, c.negatives // 2
-    u, v = (torch.where(batch.counts, x[drawn.indices], 1) for x in (graph.row, graph.neighbour))
+    batch.valid, half = drawn.values >= 0, c.negatives // 2
+    u, v = (torch.where(batch.valid, x[drawn.indices], 1) for x in (graph.row, graph.neighbour))
     right, left = self.false_ends(u, half, generator), self.false_ends(v, half, generator)
     u, v = u[:, None], v[:, None]
     ends = torch.cat([u.expand(-1, 1 + half), left], 1), torch.cat([v, right, v.expand(-1, half)], 1)
