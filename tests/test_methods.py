@@ -1,5 +1,5 @@
-"""What must hold of every method: it trains in double precision, it is resumed to the bit, whoever looks at it
-while it trains changes nothing, and under a split by time nothing after the first cut does.
+"""What must hold of every method: it trains in double precision, it is resumed to the bit, whoever looks at
+it while it trains changes nothing, and under a split by time nothing after the first cut does.
 """
 
 from dataclasses import replace

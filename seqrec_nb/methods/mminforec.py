@@ -7,7 +7,6 @@ __all__ = ['MMINFOREC', 'ReluBlock', 'through', 'attributes_of', 'places', 'chec
            'MMInfoRecConfig', 'ahead', 'MMInfoRec', 'check_every']
 
 # %% ../../nbs/393_mminforec.ipynb #97d33b64
-import math
 from dataclasses import dataclass
 
 import torch
@@ -24,7 +23,7 @@ from ..train import Objective
 
 # %% ../../nbs/393_mminforec.ipynb #46b115c5
 class ReluBlock(Block):
-    "PyTorch's `TransformerEncoderLayer` as it comes, with a feed-forward part of the same width, as a `Block`."
+    "PyTorch's `TransformerEncoderLayer`, with a feed-forward part of the same width, as a `Block`."
 
     def __init__(self, dim: int, heads: int, p: float):
         super().__init__(dim, heads, p, p)
@@ -184,7 +183,9 @@ class MMInfoRec(Method, Objective):
     def setup(self, rows):
         check_every(rows)
 
-    def predictions(self, h: Tensor) -> list[Tensor]:  # [M,2D] -> the next item, the one after, ..., each [M,2D]
+    def predictions(
+        self, h: Tensor
+    ) -> list[Tensor]:  # [M,2D] -> the next item, the one after, ..., each [M,2D]
         made, state = [self.memory(h)], torch.zeros_like(h)
         for _ in range(self.config.steps - 1):
             state = self.further(made[-1], state)
