@@ -347,8 +347,8 @@ class MAERec(NextItemMethod):
     @classmethod
     def make_encoder(cls, ds, config):
         c = config
-        sizes = c.max_len, c.dim, c.layers, c.heads, c.dropout, c.steps
-        return GraphTransformer(ds.n_items, item_edges(ds, c.distance), *sizes)
+        edges, sizes = item_edges(ds, c.distance), (c.max_len, c.dim, c.layers, c.heads, c.dropout, c.steps)
+        return GraphTransformer(ds.n_items, edges, *sizes)
 
     def __init__(self, ds, config=None, encoder=None, **given):
         super().__init__(ds, config, encoder, **given)
@@ -357,8 +357,7 @@ class MAERec(NextItemMethod):
         # of this epoch: its steps, the losses since links were hidden last, which entries are hidden
         self.register_buffer("count", torch.zeros((), dtype=torch.long), persistent=False)
         self.register_buffer("losses", torch.zeros(self.config.every), persistent=False)
-        none = torch.zeros(self.encoder.graph.entries, dtype=torch.bool)
-        self.register_buffer("masked", none, persistent=False)
+        self.register_buffer("masked", torch.zeros_like(self.encoder.graph.row).bool(), persistent=False)
 
     def setup(self, rows):
         super().setup(rows)
@@ -389,8 +388,8 @@ class MAERec(NextItemMethod):
 
     def observe(self, terms):
         super().observe(terms)
-        place = self.count % self.config.every
-        self.losses.index_copy_(0, place[None], terms["next_item"].to(self.losses)[None])
+        at, loss = self.count % self.config.every, terms["next_item"].to(self.losses)
+        self.losses.index_copy_(0, at[None], loss[None])
         self.masked.copy_(self.last_masked)
         self.count.add_(1)
 
