@@ -213,8 +213,9 @@ def experiments(args) -> dict:
 
     found = {}
     for name, (e, _) in systems("builtin" if args.tiny else "beauty").items():
-        if issubclass(e.method, Objective):
-            found[name] = e.after or e
+        first = e.after or e
+        if not isinstance(first, tuple) and issubclass(first.method, Objective):
+            found[name] = first
     if not args.tiny:
         return found
     return {name: e.but(**{k: v for k, v in SMALL.items() if e.has(k)}) for name, e in found.items()}

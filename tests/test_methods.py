@@ -27,8 +27,11 @@ def experiments():
     "One experiment for each method, by name; of S3-Rec the pre-training, which needs no stored run."
     found = {}
     for name, (e, _) in systems("builtin").items():
-        if issubclass(e.method, Objective):
-            found[name if e.after is None else f"{name}, pre-training"] = e.after or e
+        first = e.after or e
+        if not isinstance(first, tuple) and issubclass(
+            first.method, Objective
+        ):  # not what counts, nor what only goes on from other runs
+            found[name if e.after is None else f"{name}, pre-training"] = first
     duo = found["DuoRec"]
     found["CL4SRec with FENRec"] = experiment(CL4SRecFENRec, **PLUGGED["beauty"])
     found["DuoRec with FENRec and noise"] = duo.but(method=DuoRecFENRec, noise=2.0)
