@@ -368,7 +368,7 @@ class MAERec(NextItemMethod):
 
     def prepare(self, batch, generator=None):
         walks = self.draw_paths(batch, generator)
-        batch.hides = self.count % self.config.every == 0
+        batch.hides = self.count % self.config.every == 0  # what is made in vain costs less than to look
         batch.masked = torch.where(batch.hides, self.mask(batch, walks), self.masked)
         self.draw_pairs(batch, generator)
         return super().prepare(batch, generator)
@@ -415,13 +415,11 @@ def mask(self, batch, walks: Tensor) -> Tensor:  # [E] bool
 
 
 @patch_to(MAERec)
-def rewarded(
-    self, batch, main: Tensor
-) -> Tensor:  # the step's loss -> scalar, 0 where nothing is hidden anew
-    "Higher scores where hiding paid."
+def rewarded(self, batch, main: Tensor) -> Tensor:  # the step's loss -> scalar
+    "The scores of all items, padding's too, times the reward; 0 in a step that hides nothing anew."
     worth = reward(torch.cat([self.losses, main.to(self.losses)[None]]), self.config.eps)
     worth = torch.where(self.count > 0, worth, 1.0)
-    return -(batch.hides * worth * self.scores(batch)[:-1].mean())  # of all items; the last is the mask token
+    return -(batch.hides * worth * self.scores(batch)[:-1].mean())  # the last is the mask token
 
 # %% ../../nbs/38_maerec.ipynb #e2ace21a
 @patch_to(MAERec)
@@ -447,8 +445,7 @@ def draw_pairs(self, batch, generator=None):
     u, v = (torch.where(batch.valid, x[drawn.indices], 1) for x in (graph.row, graph.neighbour))
     right, left = self.false_ends(u, half, generator), self.false_ends(v, half, generator)
     u, v = u[:, None], v[:, None]
-    ends = torch.cat([u.expand(-1, 1 + half), left], 1), torch.cat([v, right, v.expand(-1, half)], 1)
-    batch.pairs = ends
+    batch.pairs = torch.cat([u.expand(-1, 1 + half), left], 1), torch.cat([v, right, v.expand(-1, half)], 1)
 
 
 @patch_to(MAERec)
