@@ -1,5 +1,5 @@
-"""What must hold of every method: it trains in double precision, whoever looks at it while it trains changes
-nothing, and under a split by time nothing after the first cut does.
+"""What must hold of every method: it trains in double precision, it is resumed to the bit, whoever looks at
+it while it trains changes nothing, and under a split by time nothing after the first cut does.
 """
 
 from dataclasses import replace
@@ -82,6 +82,23 @@ def test_watching_leaves_training_equal_to_the_bit(name):
     (alone, told), (watched, told_too) = states
     assert told == told_too
     assert all(torch.equal(x, watched[n]) or torch.isnan(x).all() for n, x in alone.items())
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_resumed_is_equal_to_the_bit(name, tmp_path):
+    states = []
+    for stops in ((3,), (1, 3)):
+        for epochs in stops:  # each with an objective of its own, which knows nothing of the one before
+            t = begin(EXPERIMENTS[name])
+            file = tmp_path / f"{len(stops)}.checkpoint"
+            history, _ = train(t, lambda o: o.epoch, epochs=epochs, checkpoint=file, progress=False)
+        assert len(history) == 3
+        states.append(
+            (t.objective.state_dict(), [{k: v for k, v in r.items() if "seconds" not in k} for r in history])
+        )
+    (whole, told), (resumed, told_too) = states
+    assert told == told_too
+    assert all(torch.equal(x, resumed[n]) or torch.isnan(x).all() for n, x in whole.items())
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
