@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['STUDIES', 'Study', 'study', 'patient', 'cold_start', 'head_rates', 'similarities', 'protocol', 'controls_first',
-           'seeds', 'datasets', 'genni', 's4rec', 'sparseennet', 'later_systems', 'record', 'splitting', 'fenrec',
-           'fenrec_datasets', 'atsrec', 'studies', 'study_of', 'in_order', 'interactions', 'hours_of', 'outlook',
-           'verify']
+           'seeds', 'datasets', 'genni', 's4rec', 'sparseennet', 'later_systems', 'genni_more', 'record', 'splitting',
+           'fenrec', 'fenrec_datasets', 'atsrec', 'studies', 'study_of', 'in_order', 'interactions', 'hours_of',
+           'outlook', 'verify']
 
 # %% ../../nbs/52_studies.ipynb #17e03708
 import math
@@ -23,9 +23,10 @@ from ..methods.atsrec import ATSREC
 from ..methods.fenrec import ABLATIONS as FENREC_ABLATIONS
 from ..methods.fenrec import FENREC, PLUGGED, CL4SRecFENRec, DuoRecFENRec
 from ..methods.genni import ABLATIONS as GENNI_ABLATIONS
-from ..methods.genni import GENNI, watch_alpha
+from ..methods.genni import GENNI, GenNiS3, watch_alpha
 from ..methods.intents import ICLREC, ICSREC
 from ..methods.mixture import DISTILLED, MIXTURE, ingredients
+from ..methods.pretraining import S3REC_PRETRAINING
 from ..methods.recurrent import GRU4REC, NARM_PRESETS
 from ..methods.s4rec import S4REC, ablations
 from ..methods.sasrec import SASREC
@@ -33,7 +34,7 @@ from ..methods.sparseennet import ABLATIONS as SPARSEENNET_ABLATIONS
 from ..methods.sparseennet import SPARSEENNET, WITHOUT
 from ..methods.views import CL4SREC, DUOREC
 from ..runs import Run, experiment_of, find_runs, published_dir, run, runs_dir
-from ..settings import Experiment, joined
+from ..settings import Experiment, experiment, joined
 from .queue import is_published, open_experiments, state_of
 from .splitting import splits
 from .systems import systems
@@ -163,6 +164,13 @@ def later_systems():
     return patient(*(e for e, _ in joined("beauty").values() if not isinstance(e.config, mixed)))
 
 
+@study("genni-more")
+def genni_more():
+    "GenNi, Tables 1 and Fig. 5: from S3-Rec's first stage, and alpha on Yelp."
+    first = experiment(GenNiS3, "beauty").but(after=S3REC_PRETRAINING["beauty"])
+    return patient(first, *(GENNI["yelp"].but(alpha=a) for a in (1.0, 2.5, 4.4, 6.0)))
+
+
 @study("record")
 def record():
     "How far item ids go: the members, what each adds, and the network distilled from them."
@@ -177,10 +185,10 @@ def splitting():
 # %% ../../nbs/52_studies.ipynb #1c3d4fd8
 @study("fenrec")
 def fenrec():
-    "FENRec, Tables 2-3 and Fig. 6: without its parts, gamma, inside of CL4SRec and DuoRec."
+    "FENRec, Tables 2-3 and Fig. 6: without its parts, gamma, batch size, inside of CL4SRec and DuoRec."
     e = FENREC["beauty"]
     found = [e.but(**kw) for kw in FENREC_ABLATIONS.values() if kw]
-    found += [e.but(gamma=g) for g in (0.1, 0.3, 0.5)]
+    found += [e.but(gamma=g) for g in (0.1, 0.3, 0.5)] + [e.but(batch_size=b) for b in (64, 512, 1024)]
     plugged = PLUGGED["beauty"]
     found += [CL4SREC["ce"].but(dataset="beauty", method=CL4SRecFENRec, **plugged)]
     return patient(*found, DUOREC["beauty"].but(method=DuoRecFENRec, **plugged))
