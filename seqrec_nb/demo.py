@@ -12,10 +12,11 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from .production.recommend import recommend
 
 from .batches import user_rows
 from .data import DataError, Dataset, load, registry
-from .evaluate import ranks, readable, recommend, table
+from .evaluate import ranks, readable, table
 from .methods.counts import TUNED, DecayedTransitions, Markov1, Popularity
 from .methods.sasrec import SMALL, SASRec
 from .runs import Run, load_model, run, runs_dir

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from seqrec_nb.production.recommend import recommend, recommend_users
 
 import seqrec_nb
 from seqrec_nb.batches import prefix_rows, user_rows
 from seqrec_nb.data import from_frame, load
-from seqrec_nb.evaluate import recommend, recommend_users
 from seqrec_nb.methods.atsrec import atsrec
 from seqrec_nb.methods.cloze import BERT4Rec
 from seqrec_nb.methods.convolution import Caser, window_rows

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from ..production.recommend import recommend
 
 from ..data import load, patch_to
-from ..evaluate import recommend
 from .base import BLUE, canvas, figure, trace
 from ..runs import Run, load_model, load_run, run
 from ..settings import Experiment
