@@ -8,7 +8,7 @@ __all__ = ['AHEAD', 'TIES_LIMIT', 'HEADER_LIMIT', 'UNPACKED_LIMIT', 'UNPACKED_HE
            'data_dir', 'registry', 'cache_dir', 'fetch', 'load', 'at_hand', 'with_attributes', 'decided_by_lines',
            'content_digest', 'write_tensors', 'read_tensors', 'set_aside', 'save_dataset', 'read_dataset', 'says',
            'check_no_text', 'check_columns', 'check_values', 'check_ids', 'check_order', 'setting', 'DamagedFile',
-           'is_whole', 'check_whole', 'is_number', 'check_number']
+           'plain_ids', 'is_whole', 'check_whole', 'is_number', 'check_number']
 
 # %% ../nbs/01_data.ipynb #c002
 import contextlib
@@ -572,7 +572,8 @@ def content_digest(
         x = tensors[name]
         head = json.dumps([name, str(x.dtype), list(x.shape)])
         digest.update(f"{len(head)} {head}".encode())
-        digest.update(x.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+        if x.numel():
+            digest.update(x.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
     digest.update(text.encode())
     return digest.hexdigest()
 
@@ -636,8 +637,8 @@ def save_dataset(ds: Dataset, path):
     about = {
         "name": ds.name,
         **{k: None if x is None else [_plain(v) for v in x.tolist()] for k, x in lists.items()},
+        **{k: plain_ids(lists[k]) for k in ("item_ids", "user_ids")},
     }
-    _check_plain_ids(about["item_ids"] + about["user_ids"])
     if ds.ties is not None:
         about["ties"] = ds.ties
     tensors = {k: x.cpu().contiguous() for k in DATASET_TENSORS if (x := getattr(ds, k)) is not None}
@@ -1239,14 +1240,16 @@ def _no_dataset(path, e: Exception) -> DataError:
     )
 
 
-def _check_plain_ids(ids: list):
-    "Raises `DataError` for ids that cannot be written to a file."
+def plain_ids(ids: np.ndarray) -> list:
+    "Ids as a file can hold them. Raises `DataError` for ids that are neither numbers nor texts."
+    ids = [_plain(x) for x in ids.tolist()]
     odd = [x for x in ids if not isinstance(x, (int, float, str))]
     if odd:
         raise DataError(
             f"ids must be numbers or texts to be written, and {odd[0]!r} is a {type(odd[0]).__name__}."
             " Convert them before from_frame"
         )
+    return ids
 
 
 def _check_dataset(about, tensors: dict):
