@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['BLOCK', 'TILE', 'SPARE', 'sort_all', 'BlockSearch', 'check_precision', 'multiplies', 'best', 'check_diverged',
-           'history_rows', 'rows_after_all', 'answer', 'competing', 'nearest_read', 'check_unknown', 'check_left',
-           'check_vectors', 'recommend', 'is_several', 'reads', 'check_asked', 'check_history', 'recommend_users',
-           'recommend_to_file', 'Mixture', 'choose_weight', 'check_same_items']
+           'history_rows', 'numbered_rows', 'rows_after_all', 'answer', 'competing', 'nearest_read', 'check_unknown',
+           'check_left', 'check_vectors', 'recommend', 'is_several', 'reads', 'check_asked', 'check_history',
+           'recommend_users', 'recommend_to_file', 'Mixture', 'choose_weight', 'check_same_items']
 
-# %% ../../nbs/93_recommend.ipynb #c27f9cf0
+# %% ../../nbs/93_recommend.ipynb #8c6448ea
 import itertools
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from ..data import Dataset, check_no_text, check_number, check_whole
 from ..evaluate import check_model, metric_of, ranks
 from ..train import Objective, fast_cpu
 
-# %% ../../nbs/93_recommend.ipynb #9c9eaae4
+# %% ../../nbs/93_recommend.ipynb #e20ba113
 def sort_all(
     scores: Tensor,  # [B,V]; overwritten
     row: Tensor,  # [C] rows and columns of the scores that do not count, such as those of a history
@@ -34,7 +34,7 @@ def sort_all(
     scores[row, column] = -torch.inf
     return scores.topk(min(k, scores.shape[1]))
 
-# %% ../../nbs/93_recommend.ipynb #b5af420b
+# %% ../../nbs/93_recommend.ipynb #bc400015
 BLOCK, TILE, SPARE = 32, 2048, 6  # items of a block and of a tile; further blocks where bfloat16 chose
 
 
@@ -80,14 +80,14 @@ class BlockSearch:
         found = scores.masked_fill_(columns >= self.n, -torch.inf).topk(self.k)
         return found.values, columns.gather(1, found.indices)
 
-# %% ../../nbs/93_recommend.ipynb #88f58c06
+# %% ../../nbs/93_recommend.ipynb #843626c7
 #| code-fold: true
 def check_precision(precision: str):
     "Raises `ValueError` for a precision that there is not."
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision={precision!r}: 'fp32', which is exact, or 'bf16'")
 
-# %% ../../nbs/93_recommend.ipynb #362946af
+# %% ../../nbs/93_recommend.ipynb #d887239d
 def multiplies(model) -> bool:
     "Whether a model's scores are inner products of states and item vectors."
     return isinstance(model, Objective) and type(model).score is Objective.score
@@ -142,14 +142,14 @@ def _items_of(out: list, among: Tensor, k: int) -> tuple[Tensor, Tensor]:  # as 
     check_diverged(value)
     return torch.where(value == -torch.inf, 0, among[column]), value
 
-# %% ../../nbs/93_recommend.ipynb #6f7f2c69
+# %% ../../nbs/93_recommend.ipynb #37fcfd8b
 #| code-fold: true
 def check_diverged(scores: Tensor):
     "Raises `ValueError` for scores that are not a number."
     if torch.isnan(scores).any():
         raise ValueError("some scores are not a number: this model diverged")
 
-# %% ../../nbs/93_recommend.ipynb #447aed13
+# %% ../../nbs/93_recommend.ipynb #e2ea3b39
 def history_rows(
     ds: Dataset,  # its items are meant
     histories: list,  # of lists of ids
@@ -160,11 +160,20 @@ def history_rows(
     check_unknown(unknown)
     lists = [h.tolist() if hasattr(h, "tolist") else h for h in histories]
     items = ds.index(list(itertools.chain.from_iterable(lists)), 0 if unknown == "skip" else None)
-    user = torch.arange(len(lists)).repeat_interleave(torch.tensor([len(h) for h in lists], dtype=torch.long))
-    n = torch.bincount(user[items > 0], minlength=len(lists))
+    return numbered_rows(ds, items, [len(h) for h in lists], max_len)
+
+
+def numbered_rows(
+    ds: Dataset,
+    items: Tensor,  # [A] numbers of the items of all histories, one after the other; 0 is left out
+    lengths: list,  # [H] of the histories
+    max_len: int,
+) -> Rows:  # as `history_rows`
+    user = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths, dtype=torch.long))
+    n = torch.bincount(user[items > 0], minlength=len(lengths))
     offsets = torch.cat([n.new_zeros(1), n.cumsum(0)])
     kept = items[items > 0]
-    own = Dataset(ds.name, kept, offsets, ds.item_ids, np.arange(len(lists)), ds.item_names).to(ds.device)
+    own = Dataset(ds.name, kept, offsets, ds.item_ids, np.arange(len(lengths)), ds.item_names).to(ds.device)
     return rows_after_all(own, (n > 0).nonzero().squeeze(1).to(ds.device), max_len)
 
 
@@ -173,7 +182,7 @@ def rows_after_all(ds: Dataset, user: Tensor, max_len: int) -> Rows:
     n = ds.lengths[user].clamp_max(max_len)
     return Rows(ds, ds.offsets[user + 1] - n, n, user, max_len, every=False)
 
-# %% ../../nbs/93_recommend.ipynb #549c9517
+# %% ../../nbs/93_recommend.ipynb #ea9d82bf
 def answer(
     model,  # anything with score(batch)
     rows: Rows,
@@ -225,7 +234,7 @@ def nearest_read(model, rows: Rows, items: Tensor) -> Tensor:  # [R,k] -> [R,k] 
         out.append(batch.items.gather(1, place))
     return torch.cat(out) if out else items
 
-# %% ../../nbs/93_recommend.ipynb #b03ec91f
+# %% ../../nbs/93_recommend.ipynb #14143efd
 #| code-fold: true
 def check_unknown(unknown: str):
     "Raises `ValueError` for what cannot be done with unknown ids."
@@ -244,7 +253,7 @@ def check_vectors(model):
     if not multiplies(model):
         raise ValueError(f"a {type(model).__name__} has no item vectors to compare: leave out nearest=True")
 
-# %% ../../nbs/93_recommend.ipynb #3b6de699
+# %% ../../nbs/93_recommend.ipynb #37d8cade
 def recommend(
     model,  # anything with score(batch)
     ds: Dataset,  # the dataset it was trained on
@@ -284,7 +293,7 @@ def is_several(history) -> bool:
 def reads(model) -> int:  # most recent items
     return getattr(getattr(model, "encoder", None), "max_len", getattr(model, "rows_len", 50))
 
-# %% ../../nbs/93_recommend.ipynb #2e12e77a
+# %% ../../nbs/93_recommend.ipynb #a7240255
 #| code-fold: true
 def check_asked(k, max_len):
     """Raises `ValueError` for a number of items, or a length, that is no whole number of 1 or more; the
@@ -322,7 +331,7 @@ def check_history(history):
             " list of such lists"
         )
 
-# %% ../../nbs/93_recommend.ipynb #95f90a7f
+# %% ../../nbs/93_recommend.ipynb #99d334c0
 def recommend_users(
     model,  # anything with score(batch)
     ds: Dataset,  # the dataset it was trained on
@@ -380,7 +389,7 @@ def _pyarrow():
         raise ImportError("writing Parquet needs pyarrow: pip install 'seqrec_nb[parquet]'") from e
     return pyarrow, pyarrow.parquet
 
-# %% ../../nbs/93_recommend.ipynb #0921dba1
+# %% ../../nbs/93_recommend.ipynb #82045d14
 class Mixture:
     "The probabilities of a network and those of a counter, added with a weight."
 
@@ -416,7 +425,7 @@ def choose_weight(
     figures = pd.Series(found, name=metric).rename_axis("weight")
     return Mixture(model, counter, float(figures.idxmax())), figures
 
-# %% ../../nbs/93_recommend.ipynb #30e71d19
+# %% ../../nbs/93_recommend.ipynb #565cc05e
 #| code-fold: true
 def check_same_items(model, counter):
     "Raises `ValueError` for a network and a counter of different items."
