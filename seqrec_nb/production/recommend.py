@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['BLOCK', 'TILE', 'SPARE', 'sort_all', 'BlockSearch', 'check_precision', 'multiplies', 'best', 'check_diverged',
-           'history_rows', 'numbered_rows', 'rows_after_all', 'answer', 'competing', 'nearest_read', 'check_unknown',
-           'check_left', 'check_vectors', 'recommend', 'is_several', 'reads', 'check_asked', 'check_history',
-           'recommend_users', 'recommend_to_file', 'Mixture', 'choose_weight', 'check_same_items']
+           'history_rows', 'numbered_rows', 'rows_after_all', 'answer', 'competing', 'item_vectors', 'nearest_read',
+           'check_unknown', 'check_left', 'check_vectors', 'recommend', 'is_several', 'reads', 'check_asked',
+           'check_history', 'recommend_users', 'recommend_to_file', 'Mixture', 'choose_weight', 'check_same_items']
 
-# %% ../../nbs/93_recommend.ipynb #8c6448ea
+# %% ../../nbs/93_recommend.ipynb #96c48cf3
 import itertools
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from ..data import Dataset, check_no_text, check_number, check_whole
 from ..evaluate import check_model, metric_of, ranks
 from ..train import Objective, fast_cpu
 
-# %% ../../nbs/93_recommend.ipynb #e20ba113
+# %% ../../nbs/93_recommend.ipynb #2ce1d77e
 def sort_all(
     scores: Tensor,  # [B,V]; overwritten
     row: Tensor,  # [C] rows and columns of the scores that do not count, such as those of a history
@@ -34,30 +34,30 @@ def sort_all(
     scores[row, column] = -torch.inf
     return scores.topk(min(k, scores.shape[1]))
 
-# %% ../../nbs/93_recommend.ipynb #bc400015
+# %% ../../nbs/93_recommend.ipynb #4ef91fad
 BLOCK, TILE, SPARE = 32, 2048, 6  # items of a block and of a tile; further blocks where bfloat16 chose
 
 
 class BlockSearch:
-    "The k items with the highest inner products; exact, unless `precision` is 'bf16'."
+    "The items with the highest inner products; exact, unless `precision` is 'bf16'."
 
-    def __init__(self, table: Tensor, k: int, precision: str = "fp32"):  # [V,D]
+    def __init__(self, table: Tensor, precision: str = "fp32"):  # [V,D]
         check_precision(precision)
-        self.n, self.k = len(table), int(min(k, len(table)))
-        self.table = F.pad(table, (0, 0, 0, -len(table) % BLOCK))
-        rough = precision == "bf16"
-        self.rough = self.table.bfloat16() if rough else self.table
-        self.blocks = min(len(self.table) // BLOCK, self.k + SPARE * rough)
+        self.n, self.table = len(table), F.pad(table, (0, 0, 0, -len(table) % BLOCK))
+        self.rough = self.table.bfloat16() if precision == "bf16" else self.table
+        self.spare = SPARE if precision == "bf16" else 0
 
     def __call__(
         self,
         h: Tensor,  # [B,D]
         row: Tensor,  # [C] as for `sort_all`
         column: Tensor,  # [C]
+        k: int,
     ) -> tuple[Tensor, Tensor]:  # [B,k] scores, [B,k] columns
-        return self.best_items(h, self.best_blocks(h, row, column), row, column)
+        k = int(min(k, self.n))
+        return self.best_items(h, self.best_blocks(h, row, column, k + self.spare), row, column, k)
 
-    def best_blocks(self, h, row, column) -> Tensor:  # [B,blocks]
+    def best_blocks(self, h, row, column, n: int) -> Tensor:  # [B,n]
         order, starts = column.argsort(), range(0, len(self.table), TILE)
         row, column = row[order], column[order]
         cuts = torch.searchsorted(column, torch.tensor([*starts, len(self.table)])).tolist()
@@ -67,27 +67,28 @@ class BlockSearch:
             scores[column[a:b] - start, row[a:b]] = -torch.inf
             scores[max(0, self.n - start) :] = -torch.inf  # what fills up the last block
             maxima.append(scores.unflatten(0, (-1, BLOCK)).amax(1))
-        return torch.cat(maxima).T.contiguous().topk(self.blocks).indices
+        maxima = torch.cat(maxima).T.contiguous()
+        return maxima.topk(min(n, maxima.shape[1])).indices
 
-    def best_items(self, h, block, row, column) -> tuple[Tensor, Tensor]:
+    def best_items(self, h, block, row, column, k: int) -> tuple[Tensor, Tensor]:
         blocks = self.table.view(-1, BLOCK, h.shape[1])
-        part = max(1, 20_000 // (self.blocks * BLOCK))  # rows whose blocks fit into the cache
+        part = max(1, 20_000 // (block.shape[1] * BLOCK))  # rows whose blocks fit into the cache
         pairs = zip(h.split(part), block.split(part))
         scores = torch.cat([(blocks[b].flatten(1, 2) @ x[:, :, None]).squeeze(-1) for x, b in pairs])
         columns = (block[:, :, None] * BLOCK + torch.arange(BLOCK)).flatten(1)
         nth, which = (block[row] == column[:, None] // BLOCK).nonzero(as_tuple=True)
         scores[row[nth], which * BLOCK + column[nth] % BLOCK] = -torch.inf
-        found = scores.masked_fill_(columns >= self.n, -torch.inf).topk(self.k)
+        found = scores.masked_fill_(columns >= self.n, -torch.inf).topk(k)
         return found.values, columns.gather(1, found.indices)
 
-# %% ../../nbs/93_recommend.ipynb #843626c7
+# %% ../../nbs/93_recommend.ipynb #b2d4f866
 #| code-fold: true
 def check_precision(precision: str):
     "Raises `ValueError` for a precision that there is not."
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision={precision!r}: 'fp32', which is exact, or 'bf16'")
 
-# %% ../../nbs/93_recommend.ipynb #d887239d
+# %% ../../nbs/93_recommend.ipynb #94b70ba4
 def multiplies(model) -> bool:
     "Whether a model's scores are inner products of states and item vectors."
     return isinstance(model, Objective) and type(model).score is Objective.score
@@ -102,11 +103,13 @@ def best(
     among: Tensor | None = None,  # [V] the items that compete; default: all
     precision: str = "fp32",  # 'bf16': faster on processors with instructions for it, and not certain
     chunk: int | None = None,  # rows at a time
+    # of the items that compete, kept from an earlier call, which saves copying the table
+    search: BlockSearch | None = None,
 ) -> tuple[Tensor, Tensor]:  # [R,k] items, best first, 0 where there are no more; [R,k] their scores
     "The best items for each row. Raises `ValueError` for scores that are not a number."
     if isinstance(model, nn.Module):
         model.eval()
-    n, search, out = rows.ds.n_items, None, []
+    n, out = rows.ds.n_items, []
     among = torch.arange(1, n + 1, device=rows.device) if among is None else among
     place = torch.full((n + 1,), -1, device=rows.device).index_copy(
         0, among, torch.arange(len(among), device=rows.device)
@@ -118,8 +121,8 @@ def best(
             closed = _closed(batch.rows, place, repeat)
             if in_blocks:
                 h, table = model.state_and_table(batch)
-                search = search or BlockSearch(table[among], k, precision)
-                out.append(search(h, *closed))
+                search = search or BlockSearch(table[among], precision)
+                out.append(search(h, *closed, k))
             else:
                 out.append(sort_all(model.score(batch)[:, among], *closed, k))
     return _items_of(out, among, min(k, len(among)))
@@ -142,14 +145,14 @@ def _items_of(out: list, among: Tensor, k: int) -> tuple[Tensor, Tensor]:  # as 
     check_diverged(value)
     return torch.where(value == -torch.inf, 0, among[column]), value
 
-# %% ../../nbs/93_recommend.ipynb #37fcfd8b
+# %% ../../nbs/93_recommend.ipynb #00c2df67
 #| code-fold: true
 def check_diverged(scores: Tensor):
     "Raises `ValueError` for scores that are not a number."
     if torch.isnan(scores).any():
         raise ValueError("some scores are not a number: this model diverged")
 
-# %% ../../nbs/93_recommend.ipynb #e2ea3b39
+# %% ../../nbs/93_recommend.ipynb #52fed203
 def history_rows(
     ds: Dataset,  # its items are meant
     histories: list,  # of lists of ids
@@ -182,7 +185,7 @@ def rows_after_all(ds: Dataset, user: Tensor, max_len: int) -> Rows:
     n = ds.lengths[user].clamp_max(max_len)
     return Rows(ds, ds.offsets[user + 1] - n, n, user, max_len, every=False)
 
-# %% ../../nbs/93_recommend.ipynb #ea9d82bf
+# %% ../../nbs/93_recommend.ipynb #dcb84fba
 def answer(
     model,  # anything with score(batch)
     rows: Rows,
@@ -223,6 +226,15 @@ def competing(ds: Dataset, candidates=None, exclude=None) -> Tensor:  # [V] in o
 
 
 @torch.no_grad()
+def item_vectors(model, ds: Dataset) -> Tensor:  # [N,D]
+    "The vectors that states are multiplied with. Raises `ValueError` for a model without."
+    check_vectors(model)
+    one = torch.ones(1, dtype=torch.long, device=ds.device)
+    rows = numbered_rows(ds, one, [1], reads(model))
+    return model.eval().state_and_table(rows.batch())[1][1 : ds.n_items + 1].detach()
+
+
+@torch.no_grad()
 def nearest_read(model, rows: Rows, items: Tensor) -> Tensor:  # [R,k] -> [R,k] items of the row
     "The item of each row whose vector has the largest cosine with a recommended item's. Raises `ValueError`."
     check_vectors(model)
@@ -234,7 +246,7 @@ def nearest_read(model, rows: Rows, items: Tensor) -> Tensor:  # [R,k] -> [R,k] 
         out.append(batch.items.gather(1, place))
     return torch.cat(out) if out else items
 
-# %% ../../nbs/93_recommend.ipynb #14143efd
+# %% ../../nbs/93_recommend.ipynb #570172fe
 #| code-fold: true
 def check_unknown(unknown: str):
     "Raises `ValueError` for what cannot be done with unknown ids."
@@ -253,7 +265,7 @@ def check_vectors(model):
     if not multiplies(model):
         raise ValueError(f"a {type(model).__name__} has no item vectors to compare: leave out nearest=True")
 
-# %% ../../nbs/93_recommend.ipynb #37d8cade
+# %% ../../nbs/93_recommend.ipynb #292b2eb7
 def recommend(
     model,  # anything with score(batch)
     ds: Dataset,  # the dataset it was trained on
@@ -293,7 +305,7 @@ def is_several(history) -> bool:
 def reads(model) -> int:  # most recent items
     return getattr(getattr(model, "encoder", None), "max_len", getattr(model, "rows_len", 50))
 
-# %% ../../nbs/93_recommend.ipynb #a7240255
+# %% ../../nbs/93_recommend.ipynb #a07125d8
 #| code-fold: true
 def check_asked(k, max_len):
     """Raises `ValueError` for a number of items, or a length, that is no whole number of 1 or more; the
@@ -331,7 +343,7 @@ def check_history(history):
             " list of such lists"
         )
 
-# %% ../../nbs/93_recommend.ipynb #99d334c0
+# %% ../../nbs/93_recommend.ipynb #a27ee6ec
 def recommend_users(
     model,  # anything with score(batch)
     ds: Dataset,  # the dataset it was trained on
@@ -389,7 +401,7 @@ def _pyarrow():
         raise ImportError("writing Parquet needs pyarrow: pip install 'seqrec_nb[parquet]'") from e
     return pyarrow, pyarrow.parquet
 
-# %% ../../nbs/93_recommend.ipynb #82045d14
+# %% ../../nbs/93_recommend.ipynb #bfe2f072
 class Mixture:
     "The probabilities of a network and those of a counter, added with a weight."
 
@@ -425,7 +437,7 @@ def choose_weight(
     figures = pd.Series(found, name=metric).rename_axis("weight")
     return Mixture(model, counter, float(figures.idxmax())), figures
 
-# %% ../../nbs/93_recommend.ipynb #565cc05e
+# %% ../../nbs/93_recommend.ipynb #25ed08d5
 #| code-fold: true
 def check_same_items(model, counter):
     "Raises `ValueError` for a network and a counter of different items."

@@ -6,7 +6,7 @@
 __all__ = ['Busy', 'Batcher', 'Question', 'Answers', 'Limits', 'question_model', 'asked', 'check_one_form', 'BodyLimit',
            'Metrics', 'service', 'serve']
 
-# %% ../../nbs/945_serve.ipynb #1fc5b538
+# %% ../../nbs/945_serve.ipynb #77e6821f
 import asyncio
 import time
 from contextlib import asynccontextmanager
@@ -17,9 +17,17 @@ from torch import Tensor
 
 from ..data import check_number, check_whole, plain_ids
 from .artefact import Recommender, load_artefact
-from .recommend import best, competing, numbered_rows, reads
+from seqrec_nb.production.recommend import (
+    BlockSearch,
+    best,
+    competing,
+    item_vectors,
+    multiplies,
+    numbered_rows,
+    reads,
+)
 
-# %% ../../nbs/945_serve.ipynb #2e38b872
+# %% ../../nbs/945_serve.ipynb #321f681e
 class Busy(RuntimeError):
     "More questions wait than the service takes."
 
@@ -62,7 +70,7 @@ class Batcher:
                 if not future.done():  # whoever asked may have gone
                     future.set_exception(found) if isinstance(found, Exception) else future.set_result(found)
 
-# %% ../../nbs/945_serve.ipynb #0e286c06
+# %% ../../nbs/945_serve.ipynb #f95c6e38
 @dataclass(frozen=True)
 class Question:
     histories: tuple  # of tuples of numbers of items
@@ -80,6 +88,9 @@ class Answers:
         names = self.ds.item_names
         self.ids = plain_ids(self.ds.item_ids)
         self.names = [str(x) for x in (self.ids if names is None else names)]
+        self.search = (
+            BlockSearch(item_vectors(recommender.model, self.ds)) if multiplies(self.model) else None
+        )
 
     def __call__(self, questions: list[Question]) -> list:  # for each, a list of items for each history
         alike, out = {}, [None] * len(questions)
@@ -100,7 +111,8 @@ class Answers:
         lists = [h for q in questions for h in q.histories]
         items = torch.tensor([i for h in lists for i in h], dtype=torch.long)
         rows = numbered_rows(self.ds, items, [len(h) for h in lists], reads(self.model))
-        found, scores = best(self.model, rows, max(q.k for q in questions), repeat, among)
+        search, k = self.search if among is None else None, max(q.k for q in questions)
+        found, scores = best(self.model, rows, k, repeat, among, search=search)
         shown = {
             user: [{"item": self.ids[i], "name": self.names[i], "score": s} for i, s in zip(*row) if i]
             for user, *row in zip(rows.user.tolist(), found.tolist(), scores.tolist())
@@ -111,7 +123,7 @@ class Answers:
             n += len(q.histories)
         return out
 
-# %% ../../nbs/945_serve.ipynb #482b3835
+# %% ../../nbs/945_serve.ipynb #087c45c0
 @dataclass(frozen=True)
 class Limits:
     body: int = 1_000_000  # bytes of a question
@@ -167,7 +179,7 @@ def _known(ds, ids: list, skip: bool) -> tuple:
     found = ds.index(ids, 0 if skip else None).tolist()
     return tuple(id for id, i in zip(ids, found) if i)
 
-# %% ../../nbs/945_serve.ipynb #1d65bfde
+# %% ../../nbs/945_serve.ipynb #310d3354
 #| code-fold: true
 def check_one_form(body):
     "Raises `ValueError` for a body with no history, or with one and several."
@@ -213,7 +225,7 @@ class BodyLimit:
         text = f"the body has more than {self.limit:,} bytes: ask for fewer histories at once"
         await JSONResponse({"error": text}, 413)(scope, receive, send)
 
-# %% ../../nbs/945_serve.ipynb #0f17da7f
+# %% ../../nbs/945_serve.ipynb #dcb6d9fe
 class Metrics:
     "What a service has done."
 
@@ -281,7 +293,7 @@ def service(recommender: Recommender, limits: Limits = Limits()):
 
     return app
 
-# %% ../../nbs/945_serve.ipynb #b671842e
+# %% ../../nbs/945_serve.ipynb #a1d3bcae
 #| code-fold: true
 def _answer_errors(app, metrics: Metrics):
     "Each error as a status and a sentence."
@@ -308,6 +320,10 @@ def _answer_errors(app, metrics: Metrics):
     @app.exception_handler(RecursionError)
     async def too_deep(request, e):
         return refuse(422, "the body holds lists in lists in lists: give a list of ids")
+
+    @app.exception_handler(Exception)
+    async def failed(request, e):
+        return refuse(500, f"the service failed ({type(e).__name__}); the question may be right")
 
     @app.exception_handler(Busy)
     async def busy(request, e):
