@@ -153,11 +153,11 @@ async def _client(port: int, bodies: list, until: float, took: list):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for n in range(10**6):
         body = bodies[n % len(bodies)]
-        head = f"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        head = f"POST /recommend HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
         began = time.perf_counter()
         if began > until:
             break
-        writer.write(f"{head}\r\n\r\n".encode() + body)
+        writer.write(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
         told = await reader.readuntil(b"\r\n\r\n")
         assert told.startswith(b"HTTP/1.1 200"), told
         length = next(x for x in told.lower().split(b"\r\n") if x.startswith(b"content-length"))
