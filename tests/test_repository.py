@@ -32,6 +32,15 @@ LAZY = {
     "anywidget",
     "pooch",
     "faiss",
+    "pyarrow",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "fastapi",
+    "starlette",
+    "pydantic",
+    "uvicorn",
+    "prometheus_client",
 }  # at most inside a function
 
 

@@ -8,7 +8,7 @@ __all__ = ['BLOCK', 'TILE', 'SPARE', 'sort_all', 'BlockSearch', 'check_precision
            'check_unknown', 'check_left', 'check_vectors', 'recommend', 'is_several', 'reads', 'check_asked',
            'check_history', 'recommend_users', 'recommend_to_file', 'Mixture', 'choose_weight', 'check_same_items']
 
-# %% ../../nbs/93_recommend.ipynb #96c48cf3
+# %% ../../nbs/93_recommend.ipynb #556df90f
 import itertools
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from ..data import Dataset, check_no_text, check_number, check_whole
 from ..evaluate import check_model, metric_of, ranks
 from ..train import Objective, fast_cpu
 
-# %% ../../nbs/93_recommend.ipynb #2ce1d77e
+# %% ../../nbs/93_recommend.ipynb #8760a017
 def sort_all(
     scores: Tensor,  # [B,V]; overwritten
     row: Tensor,  # [C] rows and columns of the scores that do not count, such as those of a history
@@ -34,7 +34,7 @@ def sort_all(
     scores[row, column] = -torch.inf
     return scores.topk(min(k, scores.shape[1]))
 
-# %% ../../nbs/93_recommend.ipynb #4ef91fad
+# %% ../../nbs/93_recommend.ipynb #5bbfbed7
 BLOCK, TILE, SPARE = 32, 2048, 6  # items of a block and of a tile; further blocks where bfloat16 chose
 
 
@@ -81,14 +81,14 @@ class BlockSearch:
         found = scores.masked_fill_(columns >= self.n, -torch.inf).topk(k)
         return found.values, columns.gather(1, found.indices)
 
-# %% ../../nbs/93_recommend.ipynb #b2d4f866
+# %% ../../nbs/93_recommend.ipynb #de0c4088
 #| code-fold: true
 def check_precision(precision: str):
     "Raises `ValueError` for a precision that there is not."
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision={precision!r}: 'fp32', which is exact, or 'bf16'")
 
-# %% ../../nbs/93_recommend.ipynb #94b70ba4
+# %% ../../nbs/93_recommend.ipynb #25719678
 def multiplies(model) -> bool:
     "Whether a model's scores are inner products of states and item vectors."
     return isinstance(model, Objective) and type(model).score is Objective.score
@@ -145,14 +145,14 @@ def _items_of(out: list, among: Tensor, k: int) -> tuple[Tensor, Tensor]:  # as 
     check_diverged(value)
     return torch.where(value == -torch.inf, 0, among[column]), value
 
-# %% ../../nbs/93_recommend.ipynb #00c2df67
+# %% ../../nbs/93_recommend.ipynb #3e7a3b8f
 #| code-fold: true
 def check_diverged(scores: Tensor):
     "Raises `ValueError` for scores that are not a number."
     if torch.isnan(scores).any():
         raise ValueError("some scores are not a number: this model diverged")
 
-# %% ../../nbs/93_recommend.ipynb #52fed203
+# %% ../../nbs/93_recommend.ipynb #9585fa8d
 def history_rows(
     ds: Dataset,  # its items are meant
     histories: list,  # of lists of ids
@@ -185,7 +185,7 @@ def rows_after_all(ds: Dataset, user: Tensor, max_len: int) -> Rows:
     n = ds.lengths[user].clamp_max(max_len)
     return Rows(ds, ds.offsets[user + 1] - n, n, user, max_len, every=False)
 
-# %% ../../nbs/93_recommend.ipynb #dcb84fba
+# %% ../../nbs/93_recommend.ipynb #a3f432a4
 def answer(
     model,  # anything with score(batch)
     rows: Rows,
@@ -246,7 +246,7 @@ def nearest_read(model, rows: Rows, items: Tensor) -> Tensor:  # [R,k] -> [R,k] 
         out.append(batch.items.gather(1, place))
     return torch.cat(out) if out else items
 
-# %% ../../nbs/93_recommend.ipynb #570172fe
+# %% ../../nbs/93_recommend.ipynb #4d09e9a5
 #| code-fold: true
 def check_unknown(unknown: str):
     "Raises `ValueError` for what cannot be done with unknown ids."
@@ -265,7 +265,7 @@ def check_vectors(model):
     if not multiplies(model):
         raise ValueError(f"a {type(model).__name__} has no item vectors to compare: leave out nearest=True")
 
-# %% ../../nbs/93_recommend.ipynb #292b2eb7
+# %% ../../nbs/93_recommend.ipynb #4499bdfc
 def recommend(
     model,  # anything with score(batch)
     ds: Dataset,  # the dataset it was trained on
@@ -305,7 +305,7 @@ def is_several(history) -> bool:
 def reads(model) -> int:  # most recent items
     return getattr(getattr(model, "encoder", None), "max_len", getattr(model, "rows_len", 50))
 
-# %% ../../nbs/93_recommend.ipynb #a07125d8
+# %% ../../nbs/93_recommend.ipynb #640148fc
 #| code-fold: true
 def check_asked(k, max_len):
     """Raises `ValueError` for a number of items, or a length, that is no whole number of 1 or more; the
@@ -343,7 +343,7 @@ def check_history(history):
             " list of such lists"
         )
 
-# %% ../../nbs/93_recommend.ipynb #a27ee6ec
+# %% ../../nbs/93_recommend.ipynb #085a6359
 def recommend_users(
     model,  # anything with score(batch)
     ds: Dataset,  # the dataset it was trained on
@@ -401,7 +401,7 @@ def _pyarrow():
         raise ImportError("writing Parquet needs pyarrow: pip install 'seqrec_nb[parquet]'") from e
     return pyarrow, pyarrow.parquet
 
-# %% ../../nbs/93_recommend.ipynb #bfe2f072
+# %% ../../nbs/93_recommend.ipynb #59ca3dfe
 class Mixture:
     "The probabilities of a network and those of a counter, added with a weight."
 
@@ -437,7 +437,7 @@ def choose_weight(
     figures = pd.Series(found, name=metric).rename_axis("weight")
     return Mixture(model, counter, float(figures.idxmax())), figures
 
-# %% ../../nbs/93_recommend.ipynb #25ed08d5
+# %% ../../nbs/93_recommend.ipynb #bca7f497
 #| code-fold: true
 def check_same_items(model, counter):
     "Raises `ValueError` for a network and a counter of different items."
