@@ -8,7 +8,7 @@ __all__ = ['BLOCK', 'TILE', 'SPARE', 'sort_all', 'BlockSearch', 'check_precision
            'check_unknown', 'check_left', 'check_vectors', 'recommend', 'is_several', 'reads', 'check_asked',
            'check_history', 'recommend_users', 'recommend_to_file', 'Mixture', 'choose_weight', 'check_same_items']
 
-# %% ../../nbs/93_recommend.ipynb #556df90f
+# %% ../../nbs/93_recommend.ipynb #08d8d2e9
 import itertools
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from ..data import Dataset, check_no_text, check_number, check_whole
 from ..evaluate import check_model, metric_of, ranks
 from ..train import Objective, fast_cpu
 
-# %% ../../nbs/93_recommend.ipynb #8760a017
+# %% ../../nbs/93_recommend.ipynb #81f71b77
 def sort_all(
     scores: Tensor,  # [B,V]; overwritten
     row: Tensor,  # [C] rows and columns of the scores that do not count, such as those of a history
@@ -34,7 +34,7 @@ def sort_all(
     scores[row, column] = -torch.inf
     return scores.topk(min(k, scores.shape[1]))
 
-# %% ../../nbs/93_recommend.ipynb #5bbfbed7
+# %% ../../nbs/93_recommend.ipynb #78c9de6a
 BLOCK, TILE, SPARE = 32, 2048, 6  # items of a block and of a tile; further blocks where bfloat16 chose
 
 
@@ -81,14 +81,14 @@ class BlockSearch:
         found = scores.masked_fill_(columns >= self.n, -torch.inf).topk(k)
         return found.values, columns.gather(1, found.indices)
 
-# %% ../../nbs/93_recommend.ipynb #de0c4088
+# %% ../../nbs/93_recommend.ipynb #cfe9a09f
 #| code-fold: true
 def check_precision(precision: str):
     "Raises `ValueError` for a precision that there is not."
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision={precision!r}: 'fp32', which is exact, or 'bf16'")
 
-# %% ../../nbs/93_recommend.ipynb #25719678
+# %% ../../nbs/93_recommend.ipynb #ffc21a97
 def multiplies(model) -> bool:
     "Whether a model's scores are inner products of states and item vectors."
     return isinstance(model, Objective) and type(model).score is Objective.score
@@ -111,9 +111,7 @@ def best(
         model.eval()
     n, out = rows.ds.n_items, []
     among = torch.arange(1, n + 1, device=rows.device) if among is None else among
-    place = torch.full((n + 1,), -1, device=rows.device).index_copy(
-        0, among, torch.arange(len(among), device=rows.device)
-    )
+    place = _columns(among, n)
     in_blocks = multiplies(model) and rows.device.type == "cpu" and k * BLOCK < len(among)
     size = chunk or (1024 if in_blocks else max(1, 2_000_000 // (n + 1)))
     with fast_cpu():
@@ -126,6 +124,11 @@ def best(
             else:
                 out.append(sort_all(model.score(batch)[:, among], *closed, k))
     return _items_of(out, among, min(k, len(among)))
+
+
+def _columns(among: Tensor, n: int) -> Tensor:  # [n+1] the column of each item; -1: it does not compete
+    here = torch.arange(len(among), device=among.device)
+    return torch.full((n + 1,), -1, device=among.device).index_copy(0, among, here)
 
 
 def _closed(rows: Rows, place: Tensor, repeat: bool) -> tuple[Tensor, Tensor]:  # rows and columns
@@ -145,14 +148,14 @@ def _items_of(out: list, among: Tensor, k: int) -> tuple[Tensor, Tensor]:  # as 
     check_diverged(value)
     return torch.where(value == -torch.inf, 0, among[column]), value
 
-# %% ../../nbs/93_recommend.ipynb #3e7a3b8f
+# %% ../../nbs/93_recommend.ipynb #e1fcb9c0
 #| code-fold: true
 def check_diverged(scores: Tensor):
     "Raises `ValueError` for scores that are not a number."
     if torch.isnan(scores).any():
         raise ValueError("some scores are not a number: this model diverged")
 
-# %% ../../nbs/93_recommend.ipynb #9585fa8d
+# %% ../../nbs/93_recommend.ipynb #8f4a5906
 def history_rows(
     ds: Dataset,  # its items are meant
     histories: list,  # of lists of ids
@@ -185,7 +188,7 @@ def rows_after_all(ds: Dataset, user: Tensor, max_len: int) -> Rows:
     n = ds.lengths[user].clamp_max(max_len)
     return Rows(ds, ds.offsets[user + 1] - n, n, user, max_len, every=False)
 
-# %% ../../nbs/93_recommend.ipynb #a3f432a4
+# %% ../../nbs/93_recommend.ipynb #94d316a0
 def answer(
     model,  # anything with score(batch)
     rows: Rows,
@@ -246,7 +249,7 @@ def nearest_read(model, rows: Rows, items: Tensor) -> Tensor:  # [R,k] -> [R,k] 
         out.append(batch.items.gather(1, place))
     return torch.cat(out) if out else items
 
-# %% ../../nbs/93_recommend.ipynb #4d09e9a5
+# %% ../../nbs/93_recommend.ipynb #a6b53226
 #| code-fold: true
 def check_unknown(unknown: str):
     "Raises `ValueError` for what cannot be done with unknown ids."
@@ -265,7 +268,7 @@ def check_vectors(model):
     if not multiplies(model):
         raise ValueError(f"a {type(model).__name__} has no item vectors to compare: leave out nearest=True")
 
-# %% ../../nbs/93_recommend.ipynb #4499bdfc
+# %% ../../nbs/93_recommend.ipynb #a0df90ba
 def recommend(
     model,  # anything with score(batch)
     ds: Dataset,  # the dataset it was trained on
@@ -305,7 +308,7 @@ def is_several(history) -> bool:
 def reads(model) -> int:  # most recent items
     return getattr(getattr(model, "encoder", None), "max_len", getattr(model, "rows_len", 50))
 
-# %% ../../nbs/93_recommend.ipynb #640148fc
+# %% ../../nbs/93_recommend.ipynb #b376f3ad
 #| code-fold: true
 def check_asked(k, max_len):
     """Raises `ValueError` for a number of items, or a length, that is no whole number of 1 or more; the
@@ -343,7 +346,7 @@ def check_history(history):
             " list of such lists"
         )
 
-# %% ../../nbs/93_recommend.ipynb #085a6359
+# %% ../../nbs/93_recommend.ipynb #f8b9c8f4
 def recommend_users(
     model,  # anything with score(batch)
     ds: Dataset,  # the dataset it was trained on
@@ -381,15 +384,17 @@ def recommend_to_file(
     check_whole(chunk=chunk)
     arrow, parquet = _pyarrow()
     rows = _rows_of_users(model, ds, users, k, max_len)
-    path, writer = Path(path), None
-    part = path.with_name(f".{path.name}.part")
-    for index in torch.arange(len(rows), device=rows.device).split(chunk):
-        table = arrow.Table.from_pandas(answer(model, rows[index], k, **how), preserve_index=False)
-        writer = writer or parquet.ParquetWriter(part, table.schema)
-        writer.write_table(table)
-    if writer:
-        writer.close()
+    parts = torch.arange(len(rows), device=rows.device).split(chunk)
+    tables = (arrow.Table.from_pandas(answer(model, rows[i], k, **how), preserve_index=False) for i in parts)
+    first = next(tables)
+    part = Path(path).with_name(f".{Path(path).name}.part")
+    try:
+        with parquet.ParquetWriter(part, first.schema) as writer:
+            for table in itertools.chain([first], tables):
+                writer.write_table(table)
         part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     return len(rows)
 
 
@@ -401,7 +406,7 @@ def _pyarrow():
         raise ImportError("writing Parquet needs pyarrow: pip install 'seqrec_nb[parquet]'") from e
     return pyarrow, pyarrow.parquet
 
-# %% ../../nbs/93_recommend.ipynb #59ca3dfe
+# %% ../../nbs/93_recommend.ipynb #128351e4
 class Mixture:
     "The probabilities of a network and those of a counter, added with a weight."
 
@@ -437,7 +442,7 @@ def choose_weight(
     figures = pd.Series(found, name=metric).rename_axis("weight")
     return Mixture(model, counter, float(figures.idxmax())), figures
 
-# %% ../../nbs/93_recommend.ipynb #bca7f497
+# %% ../../nbs/93_recommend.ipynb #5693ebea
 #| code-fold: true
 def check_same_items(model, counter):
     "Raises `ValueError` for a network and a counter of different items."

@@ -6,7 +6,7 @@
 __all__ = ['Busy', 'Batcher', 'Question', 'Answers', 'Limits', 'question_model', 'asked', 'check_one_form', 'BodyLimit',
            'Metrics', 'service', 'serve']
 
-# %% ../../nbs/945_serve.ipynb #495e8c25
+# %% ../../nbs/945_serve.ipynb #3880bd3e
 import asyncio
 import time
 from contextlib import asynccontextmanager
@@ -27,7 +27,7 @@ from seqrec_nb.production.recommend import (
     reads,
 )
 
-# %% ../../nbs/945_serve.ipynb #68e9f67c
+# %% ../../nbs/945_serve.ipynb #fde8e131
 class Busy(RuntimeError):
     "More questions wait than the service takes."
 
@@ -64,13 +64,13 @@ class Batcher:
             questions, futures = zip(*batch)
             try:
                 answers = await asyncio.to_thread(self.answer, list(questions))
-            except Exception as e:
-                answers = [e] * len(futures)
+            except Exception as e:  # whatever it is, the next batch is answered
+                answers = [RuntimeError(f"{type(e).__name__}: {e}")] * len(futures)
             for future, found in zip(futures, answers):
                 if not future.done():  # whoever asked may have gone
                     future.set_exception(found) if isinstance(found, Exception) else future.set_result(found)
 
-# %% ../../nbs/945_serve.ipynb #2ab7f8a2
+# %% ../../nbs/945_serve.ipynb #5c9616ac
 @dataclass(frozen=True)
 class Question:
     histories: tuple  # of tuples of numbers of items
@@ -99,9 +99,10 @@ class Answers:
         for (among, exclude, repeat), which in alike.items():
             try:
                 allowed = competing(self.ds, among, exclude or None) if among is not None or exclude else None
-                found = self.of([questions[i] for i in which], allowed, repeat)
-            except ValueError as e:
+            except ValueError as e:  # nothing is left to recommend
                 found = [e] * len(which)
+            else:
+                found = self.of([questions[i] for i in which], allowed, repeat)
             for i, items in zip(which, found):
                 out[i] = items
         return out
@@ -123,7 +124,7 @@ class Answers:
             n += len(q.histories)
         return out
 
-# %% ../../nbs/945_serve.ipynb #47470837
+# %% ../../nbs/945_serve.ipynb #92c94930
 @dataclass(frozen=True)
 class Limits:
     body: int = 1_000_000  # bytes of a question
@@ -179,7 +180,7 @@ def _known(ds, ids: list, skip: bool) -> tuple:
     found = ds.index(ids, 0 if skip else None).tolist()
     return tuple(id for id, i in zip(ids, found) if i)
 
-# %% ../../nbs/945_serve.ipynb #a687fbd0
+# %% ../../nbs/945_serve.ipynb #cf850b21
 #| code-fold: true
 def check_one_form(body):
     "Raises `ValueError` for a body with no history, or with one and several."
@@ -225,7 +226,7 @@ class BodyLimit:
         text = f"the body has more than {self.limit:,} bytes: ask for fewer histories at once"
         await JSONResponse({"error": text}, 413)(scope, receive, send)
 
-# %% ../../nbs/945_serve.ipynb #19141e5a
+# %% ../../nbs/945_serve.ipynb #a6deb579
 class Metrics:
     "What a service has done."
 
@@ -258,9 +259,7 @@ class Metrics:
 def service(recommender: Recommender, limits: Limits = Limits()):
     "The service as a FastAPI application. Raises `ImportError` where the extra is missing."
     fastapi = _needs("fastapi")
-    from fastapi.responses import Response
-
-    metrics, Body, origin = Metrics(recommender), question_model(limits), recommender.about.get("origin", {})
+    metrics = Metrics(recommender)
     answer = metrics.counted(Answers(recommender))
 
     @asynccontextmanager
@@ -273,6 +272,12 @@ def service(recommender: Recommender, limits: Limits = Limits()):
     app = fastapi.FastAPI(title="seqrec_nb", lifespan=running, docs_url=None, redoc_url=None)
     app.add_middleware(BodyLimit, limit=limits.body)
     _answer_errors(app, metrics)
+    _answer_questions(app, recommender, metrics, question_model(limits))
+    return app
+
+
+def _answer_questions(app, recommender: Recommender, metrics: Metrics, Body):
+    from fastapi.responses import Response
 
     @app.post("/recommend")
     async def recommendations(body: Body):
@@ -285,49 +290,39 @@ def service(recommender: Recommender, limits: Limits = Limits()):
 
     @app.get("/health")
     async def health():
+        origin = recommender.about.get("origin", {})
         return {"status": "ok", "items": recommender.ds.n_items, "model": str(recommender), **origin}
 
     @app.get("/metrics")
     async def told():
         return Response(metrics.write(metrics.registry), media_type="text/plain; version=0.0.4")
 
-    return app
-
-# %% ../../nbs/945_serve.ipynb #c3b3b6d3
+# %% ../../nbs/945_serve.ipynb #7b7622bb
 #| code-fold: true
 def _answer_errors(app, metrics: Metrics):
     "Each error as a status and a sentence."
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse
 
-    def refuse(status: int, text: str):
-        metrics.questions.labels(str(status)).inc()
-        return JSONResponse({"error": text}, status, {"Retry-After": "1"} if status == 503 else None)
+    def refusing(status: int, text):
+        async def refuse(request, e):
+            metrics.questions.labels(str(status)).inc()
+            return JSONResponse({"error": text(e)}, status, {"Retry-After": "1"} if status == 503 else None)
 
-    @app.exception_handler(RequestValidationError)
-    async def malformed(request, e):
-        said = [(".".join(str(x) for x in one["loc"][1:]), one["msg"]) for one in e.errors()[:3]]
-        return refuse(422, "; ".join(f"{where}: {text}" if where else text for where, text in said))
+        return refuse
 
-    @app.exception_handler(KeyError)
-    async def unknown(request, e):
-        return refuse(422, str(e.args[0]))
+    deep = "the body holds lists in lists in lists: give a list of ids"
+    app.add_exception_handler(RequestValidationError, refusing(422, _malformed))
+    app.add_exception_handler(RecursionError, refusing(422, lambda e: deep))
+    app.add_exception_handler(KeyError, refusing(422, lambda e: str(e.args[0])))
+    app.add_exception_handler(ValueError, refusing(422, str))
+    app.add_exception_handler(Busy, refusing(503, str))
+    app.add_exception_handler(Exception, refusing(500, lambda e: f"the service failed: {e}"))
 
-    @app.exception_handler(ValueError)
-    async def impossible(request, e):
-        return refuse(422, str(e))
 
-    @app.exception_handler(RecursionError)
-    async def too_deep(request, e):
-        return refuse(422, "the body holds lists in lists in lists: give a list of ids")
-
-    @app.exception_handler(Exception)
-    async def failed(request, e):
-        return refuse(500, f"the service failed ({type(e).__name__}); the question may be right")
-
-    @app.exception_handler(Busy)
-    async def busy(request, e):
-        return refuse(503, str(e))
+def _malformed(e) -> str:  # what pydantic says of a body
+    said = [(".".join(str(x) for x in one["loc"][1:]), one["msg"]) for one in e.errors()[:3]]
+    return "; ".join(f"{where}: {text}" if where else text for where, text in said)
 
 
 def serve(path, host: str = "127.0.0.1", port: int = 8000, limits: Limits = Limits()):
