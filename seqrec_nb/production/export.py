@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WholeRows', 'Graph', 'graph_of', 'widths', 'save_onnx', 'ApproximateSearch']
 
-# %% ../../nbs/94_export.ipynb #cdb11b0f
+# %% ../../nbs/94_export.ipynb #5f8ef5ef
 import json
 import logging
 import warnings
@@ -20,7 +20,7 @@ from ..data import check_whole
 from .artefact import Recommender
 from .recommend import check_vectors, item_vectors, reads
 
-# %% ../../nbs/94_export.ipynb #a03c601a
+# %% ../../nbs/94_export.ipynb #5e308750
 class WholeRows(Layout):
     "The padded layout, with the slots counted: a remainder by a length that is not known has no ONNX form."
 
@@ -45,7 +45,7 @@ class Graph(nn.Module):
         h, table = self.model.state_and_table(batch)
         return h @ table[: self.ds.n_items + 1].T
 
-# %% ../../nbs/94_export.ipynb #52ec722e
+# %% ../../nbs/94_export.ipynb #ecf309d7
 def graph_of(recommender: Recommender) -> torch.export.ExportedProgram:
     "A model as PyTorch's graph, for any number of histories. `torch.export.save` writes it to a file."
     graph, width = Graph(recommender), reads(recommender.model)
@@ -72,7 +72,7 @@ def widths(graph: torch.export.ExportedProgram) -> tuple[int, int]:
     bounds = graph.range_constraints[width.node.expr]
     return int(bounds.lower), int(bounds.upper)
 
-# %% ../../nbs/94_export.ipynb #43bc549e
+# %% ../../nbs/94_export.ipynb #3d8c0440
 def save_onnx(recommender: Recommender, path) -> Path:
     """Write a model as an ONNX file: `items` [B,L] in, `scores` [B,N+1] out, and the ids of the items as JSON
     under "items" in its metadata. Raises `ImportError` where onnx is missing, and `ValueError` for a model
@@ -86,7 +86,9 @@ def save_onnx(recommender: Recommender, path) -> Path:
     level = quiet.level
     quiet.setLevel(logging.ERROR)
     try:
-        program = torch.onnx.export(graph, input_names=["items"], output_names=["scores"], verbose=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(graph, input_names=["items"], output_names=["scores"], verbose=False)
     except torch.onnx.OnnxExporterError as e:
         raise ValueError(f"{name} has no ONNX form ({_why(e)}): run its graph (graph_of) in PyTorch") from e
     finally:
@@ -110,7 +112,7 @@ def _check_onnx():
     except ImportError as e:
         raise ImportError("writing ONNX needs onnx and onnxscript: pip install 'seqrec_nb[export]'") from e
 
-# %% ../../nbs/94_export.ipynb #f1aa7d35
+# %% ../../nbs/94_export.ipynb #a2d62d12
 class ApproximateSearch:
     "Most of the items with the highest inner products, from the nearest clusters of an inverted file."
 

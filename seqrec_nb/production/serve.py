@@ -6,7 +6,7 @@
 __all__ = ['Busy', 'Batcher', 'Question', 'Answers', 'Limits', 'question_model', 'asked', 'check_one_form', 'BodyLimit',
            'Metrics', 'service', 'serve']
 
-# %% ../../nbs/945_serve.ipynb #3880bd3e
+# %% ../../nbs/945_serve.ipynb #5d15bf9b
 import asyncio
 import time
 from contextlib import asynccontextmanager
@@ -27,7 +27,7 @@ from seqrec_nb.production.recommend import (
     reads,
 )
 
-# %% ../../nbs/945_serve.ipynb #fde8e131
+# %% ../../nbs/945_serve.ipynb #fca06db9
 class Busy(RuntimeError):
     "More questions wait than the service takes."
 
@@ -70,7 +70,7 @@ class Batcher:
                 if not future.done():  # whoever asked may have gone
                     future.set_exception(found) if isinstance(found, Exception) else future.set_result(found)
 
-# %% ../../nbs/945_serve.ipynb #5c9616ac
+# %% ../../nbs/945_serve.ipynb #f683670c
 @dataclass(frozen=True)
 class Question:
     histories: tuple  # of tuples of numbers of items
@@ -124,7 +124,7 @@ class Answers:
             n += len(q.histories)
         return out
 
-# %% ../../nbs/945_serve.ipynb #92c94930
+# %% ../../nbs/945_serve.ipynb #e18ed953
 @dataclass(frozen=True)
 class Limits:
     body: int = 1_000_000  # bytes of a question
@@ -180,7 +180,7 @@ def _known(ds, ids: list, skip: bool) -> tuple:
     found = ds.index(ids, 0 if skip else None).tolist()
     return tuple(id for id, i in zip(ids, found) if i)
 
-# %% ../../nbs/945_serve.ipynb #cf850b21
+# %% ../../nbs/945_serve.ipynb #781718b6
 #| code-fold: true
 def check_one_form(body):
     "Raises `ValueError` for a body with no history, or with one and several."
@@ -198,8 +198,8 @@ def _needs(name: str):
 class BodyLimit:
     "Reads a body before anything else does, and refuses one that is too long, announced or not."
 
-    def __init__(self, app, limit: int):
-        self.app, self.limit = app, limit
+    def __init__(self, app, limit: int, metrics: "Metrics"):
+        self.app, self.limit, self.metrics = app, limit, metrics
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
@@ -223,10 +223,11 @@ class BodyLimit:
     async def refuse(self, scope, receive, send):
         from starlette.responses import JSONResponse
 
+        self.metrics.questions.labels("413").inc()
         text = f"the body has more than {self.limit:,} bytes: ask for fewer histories at once"
         await JSONResponse({"error": text}, 413)(scope, receive, send)
 
-# %% ../../nbs/945_serve.ipynb #a6deb579
+# %% ../../nbs/945_serve.ipynb #90067411
 class Metrics:
     "What a service has done."
 
@@ -270,7 +271,7 @@ def service(recommender: Recommender, limits: Limits = Limits()):
         worker.cancel()
 
     app = fastapi.FastAPI(title="seqrec_nb", lifespan=running, docs_url=None, redoc_url=None)
-    app.add_middleware(BodyLimit, limit=limits.body)
+    app.add_middleware(BodyLimit, limit=limits.body, metrics=metrics)
     _answer_errors(app, metrics)
     _answer_questions(app, recommender, metrics, question_model(limits))
     return app
@@ -297,7 +298,7 @@ def _answer_questions(app, recommender: Recommender, metrics: Metrics, Body):
     async def told():
         return Response(metrics.write(metrics.registry), media_type="text/plain; version=0.0.4")
 
-# %% ../../nbs/945_serve.ipynb #7b7622bb
+# %% ../../nbs/945_serve.ipynb #bab91919
 #| code-fold: true
 def _answer_errors(app, metrics: Metrics):
     "Each error as a status and a sentence."
