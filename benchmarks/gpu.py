@@ -208,13 +208,9 @@ SMALL = dict(dim=8, hidden=8, layers=1, heads=1, max_len=5, n_clusters=4)
 
 
 def experiments(args) -> dict:
-    from seqrec_nb.study.systems import systems
-    from seqrec_nb.train import Objective
+    from seqrec_nb.study.systems import first_trainings
 
-    found = {}
-    for name, (e, _) in systems("builtin" if args.tiny else "beauty").items():
-        if issubclass(e.method, Objective):
-            found[name] = e.after or e
+    found = first_trainings("builtin" if args.tiny else "beauty")
     if not args.tiny:
         return found
     return {name: e.but(**{k: v for k, v in SMALL.items() if e.has(k)}) for name, e in found.items()}

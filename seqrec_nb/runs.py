@@ -679,8 +679,11 @@ def job_of(e: Experiment, ds: Dataset, path: Path) -> dict:
 # %% ../nbs/12_runs.ipynb #b478d2bd
 def begun_from(e: Experiment, **how) -> Experiment:
     "The experiment, once what it goes on from has been run."
-    first = run(preceding(e), **how)
-    return replace(e, config=replace(e.config, start=first.path.stem), after=None)
+    return _started(e, [run(first, **how).path.stem for first in preceding(e)])
+
+
+def _started(e: Experiment, stems: list[str]) -> Experiment:
+    return replace(e, config=replace(e.config, start=" ".join(stems)), after=None)
 
 
 def settled(e: Experiment, device: str) -> Experiment:
@@ -703,16 +706,20 @@ def parted(
     return training_part(asked), asked
 
 
-def preceding(e: Experiment) -> Experiment:
-    "What an experiment goes on from, with the same data, seed and split."
-    return e.after.but(dataset=e.dataset, seed=e.seed, split=e.protocol.split)
+def preceding(e: Experiment) -> list[Experiment]:
+    """What an experiment goes on from, with the same data, seed and split. Of several, each has its own seed
+    beside the experiment's.
+    """
+    same = dict(dataset=e.dataset, split=e.protocol.split)
+    if isinstance(e.after, tuple):
+        return [a.but(seed=e.seed + a.seed, **same) for a in e.after]
+    return [e.after.but(seed=e.seed, **same)]
 
 # %% ../nbs/12_runs.ipynb #36898f09
 def run_name(e: Experiment, device: str = "cpu") -> str:
     "The name of an experiment's run, known before it is made."
     if e.after is not None:
-        start = run_name(preceding(e), device)
-        e = replace(e, config=replace(e.config, start=start), after=None)
+        e = _started(e, [run_name(first, device) for first in preceding(e)])
     ds = load(e.dataset) if isinstance(e.dataset, str) else e.dataset
     e = settled(e, device)
     return stem_of(e, ds.name, described(e, ds))

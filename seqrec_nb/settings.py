@@ -419,7 +419,8 @@ class Experiment:
     seed: int = 0
     training: TrainingConfig = TrainingConfig()
     protocol: Protocol = Protocol()
-    # an experiment that is done first, such as a pre-training; the name of its run becomes `config.start`
+    # an experiment that is done first, such as a pre-training, or a tuple of several; the names of their
+    # runs, a space between them, become `config.start`
     after: typing.Any = None
     source: str = ""  # where its values are published
 

@@ -90,7 +90,7 @@ def loss_and_gradients(t, index, like=None, seed=0):
 def test_padded_is_packed(name):
     "Without dropout, and for the same draws, each term and all gradients."
     e = EXPERIMENTS[name]
-    e = e.but(**{n: 0.0 for n in ("dropout", "dropout_out") if e.has(n)})
+    e = e.but(**{n: 0.0 for n in e.names(e.config) if "dropout" in n})
     t = begin(e)
     t.objective.epoch = 2
     t.objective.train().on_epoch(2, t.rows)

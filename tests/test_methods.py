@@ -1,5 +1,5 @@
-"""What must hold of every method: it trains in double precision, whoever looks at it while it trains changes
-nothing, and under a split by time nothing after the first cut does.
+"""What must hold of every method: it trains in double precision, it is resumed to the bit, whoever looks at
+it while it trains changes nothing, and under a split by time nothing after the first cut does.
 """
 
 from dataclasses import replace
@@ -16,8 +16,8 @@ from seqrec_nb.methods.sparseennet import SparseEnNetInBatch
 from seqrec_nb.methods.views import Contrast
 from seqrec_nb.runs import parted
 from seqrec_nb.settings import Protocol, experiment
-from seqrec_nb.study.systems import systems
-from seqrec_nb.train import Objective, Training, train
+from seqrec_nb.study.systems import first_trainings, systems
+from seqrec_nb.train import Training, train
 
 torch.set_num_threads(1)
 SMALL = {"dim": 8, "hidden": 8, "layers": 1, "heads": 1, "max_len": 5, "warmup": 1, "n_clusters": 4}
@@ -25,10 +25,9 @@ SMALL = {"dim": 8, "hidden": 8, "layers": 1, "heads": 1, "max_len": 5, "warmup":
 
 def experiments():
     "One experiment for each method, by name; of S3-Rec the pre-training, which needs no stored run."
-    found = {}
-    for name, (e, _) in systems("builtin").items():
-        if issubclass(e.method, Objective):
-            found[name if e.after is None else f"{name}, pre-training"] = e.after or e
+    found, known = {}, systems("builtin")
+    for name, e in first_trainings("builtin").items():
+        found[name if e == known[name][0] else f"{name}, pre-training"] = e
     duo = found["DuoRec"]
     found["CL4SRec with FENRec"] = experiment(CL4SRecFENRec, **PLUGGED["beauty"])
     found["DuoRec with FENRec and noise"] = duo.but(method=DuoRecFENRec, noise=2.0)
@@ -79,6 +78,23 @@ def test_watching_leaves_training_equal_to_the_bit(name):
     (alone, told), (watched, told_too) = states
     assert told == told_too
     assert all(torch.equal(x, watched[n]) or torch.isnan(x).all() for n, x in alone.items())
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_resumed_is_equal_to_the_bit(name, tmp_path):
+    states = []
+    for stops in ((3,), (1, 3)):
+        for epochs in stops:  # each with an objective of its own, which knows nothing of the one before
+            t = begin(EXPERIMENTS[name])
+            file = tmp_path / f"{len(stops)}.checkpoint"
+            history, _ = train(t, lambda o: o.epoch, epochs=epochs, checkpoint=file, progress=False)
+        assert len(history) == 3
+        states.append(
+            (t.objective.state_dict(), [{k: v for k, v in r.items() if "seconds" not in k} for r in history])
+        )
+    (whole, told), (resumed, told_too) = states
+    assert told == told_too
+    assert all(torch.equal(x, resumed[n]) or torch.isnan(x).all() for n, x in whole.items())
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -508,12 +508,12 @@ def mil_nce(
     """
     check_above_zero(t=t)
     _check_mask(score, mask)
-    rows = (mask > 0).any(1)
-    score, valid = t * score[rows], mask[rows]
-    loss = score.masked_fill(valid == 0, float("-inf")).logsumexp(1) - score.masked_fill(
-        valid <= 0, float("-inf")
-    ).logsumexp(1)
-    return loss.sum() / max(len(mask if all_rows else loss), 1)
+    counts = (mask > 0).any(1, keepdim=True)
+    # of a row that does not count all entries are 0 and right: its loss is 0
+    score, none = torch.where(counts, t * score, 0), float("-inf")
+    loss = score.masked_fill((mask == 0) & counts, none).logsumexp(1)
+    loss = loss - score.masked_fill((mask <= 0) & counts, none).logsumexp(1)
+    return loss.sum() / (max(len(mask), 1) if all_rows else counts.sum().clamp_min(1))
 
 # %% ../../nbs/05_losses.ipynb #2688dee1
 def _check_mask(score: Tensor, mask: Tensor):

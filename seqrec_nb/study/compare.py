@@ -59,7 +59,8 @@ def smaller(e: Experiment) -> Experiment:
     """An experiment for the built-in dataset: one layer of width 32, 32 clusters, larger steps. Weights,
     temperatures and operators stay as they are.
     """
-    e = e.but(dataset="builtin", after=e.after and smaller(e.after))
+    first = tuple(map(smaller, e.after)) if isinstance(e.after, tuple) else e.after and smaller(e.after)
+    e = e.but(dataset="builtin", after=first)
     if not issubclass(e.method, Objective):
         return e  # a counter
     return e.but(**{k: v for k, v in SMALLER.items() if e.has(k)})
@@ -144,6 +145,19 @@ def system_of(about: dict) -> dict:  # of a run, or `Experiment.plain()`
     return {"method": about["method"], "settings": about["settings"], **{k: rest[k] for k in SAME}, **split}
 
 
+def _starts(e: Experiment, folder) -> list[str]:
+    "What `start` may be: the names of the stored runs that an experiment goes on from, of one seed together."
+    several = e.after if isinstance(e.after, tuple) else (e.after,)
+    found = [
+        {
+            r.about["seed"] - a.seed: r.path.stem
+            for r in stored(a.but(split=e.protocol.split), e.dataset, folder)
+        }
+        for a in several
+    ]
+    return [" ".join(f[s] for f in found) for s in found[0] if all(s in f for f in found)]
+
+
 def stored(
     e: Experiment,
     dataset: str | None = None,  # default: the experiment's
@@ -156,7 +170,7 @@ def stored(
     e = e if dataset is None else e.but(dataset=dataset)
     system, starts = system_of(e.plain()), None
     if e.after is not None:
-        starts = [r.path.stem for r in stored(e.after.but(split=e.protocol.split), e.dataset, folder)]
+        starts = _starts(e, folder)
 
     def same(r):
         has = system_of(r.about)

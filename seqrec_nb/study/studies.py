@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['STUDIES', 'Study', 'study', 'patient', 'cold_start', 'head_rates', 'similarities', 'protocol', 'controls_first',
-           'seeds', 'datasets', 'genni', 's4rec', 'sparseennet', 'fenrec', 'fenrec_datasets', 'atsrec', 'studies',
-           'study_of', 'in_order', 'interactions', 'hours_of', 'outlook', 'verify']
+           'seeds', 'datasets', 'genni', 's4rec', 'sparseennet', 'later_systems', 'genni_more', 'record', 'splitting',
+           'fenrec', 'fenrec_datasets', 'atsrec', 'studies', 'study_of', 'in_order', 'interactions', 'hours_of',
+           'outlook', 'verify']
 
 # %% ../../nbs/52_studies.ipynb #17e03708
 import math
@@ -22,8 +23,10 @@ from ..methods.atsrec import ATSREC
 from ..methods.fenrec import ABLATIONS as FENREC_ABLATIONS
 from ..methods.fenrec import FENREC, PLUGGED, CL4SRecFENRec, DuoRecFENRec
 from ..methods.genni import ABLATIONS as GENNI_ABLATIONS
-from ..methods.genni import GENNI, watch_alpha
+from ..methods.genni import GENNI, GenNiS3, watch_alpha
 from ..methods.intents import ICLREC, ICSREC
+from ..methods.mixture import DISTILLED, MIXTURE, ingredients
+from ..methods.pretraining import S3REC_PRETRAINING
 from ..methods.recurrent import GRU4REC, NARM_PRESETS
 from ..methods.s4rec import S4REC, ablations
 from ..methods.sasrec import SASREC
@@ -31,8 +34,9 @@ from ..methods.sparseennet import ABLATIONS as SPARSEENNET_ABLATIONS
 from ..methods.sparseennet import SPARSEENNET, WITHOUT
 from ..methods.views import CL4SREC, DUOREC
 from ..runs import Run, experiment_of, find_runs, published_dir, run, runs_dir
-from ..settings import Experiment
+from ..settings import Experiment, experiment, joined
 from .queue import is_published, open_experiments, state_of
+from .splitting import splits
 from .systems import systems
 from ..train import Objective
 
@@ -152,13 +156,39 @@ def sparseennet():
     weights = ("views", "clusters", "augmentation")
     return patient(*found, *(e.but(**{w: x}) for w in weights for x in (0.05, 0.1, 0.2, 0.5, 1.0)))
 
+# %% ../../nbs/52_studies.ipynb #dc6a2211
+@study("later-systems")
+def later_systems():
+    "The systems that joined since, on Beauty, at their published settings."
+    mixed = (type(MIXTURE["beauty"].config), type(DISTILLED["beauty"].config))
+    return patient(*(e for e, _ in joined("beauty").values() if not isinstance(e.config, mixed)))
+
+
+@study("genni-more")
+def genni_more():
+    "GenNi, Tables 1 and Fig. 5: from S3-Rec's first stage, and alpha on Yelp."
+    first = experiment(GenNiS3, "beauty").but(after=S3REC_PRETRAINING["beauty"])
+    return patient(first, *(GENNI["yelp"].but(alpha=a) for a in (1.0, 2.5, 4.4, 6.0)))
+
+
+@study("record")
+def record():
+    "How far item ids go: the members, what each adds, and the network distilled from them."
+    return [e for d in ("beauty", "toys") for e in ingredients(d, epochs=600, patience=30).values()]
+
+
+@study("splitting")
+def splitting():
+    "How the histories are split: four systems, from one row a user to all prefixes, on Beauty and Toys."
+    return [e for d in ("beauty", "toys") for e in splits(d).values()]
+
 # %% ../../nbs/52_studies.ipynb #1c3d4fd8
 @study("fenrec")
 def fenrec():
-    "FENRec, Tables 2-3 and Fig. 6: without its parts, gamma, inside of CL4SRec and DuoRec."
+    "FENRec, Tables 2-3 and Fig. 6: without its parts, gamma, batch size, inside of CL4SRec and DuoRec."
     e = FENREC["beauty"]
     found = [e.but(**kw) for kw in FENREC_ABLATIONS.values() if kw]
-    found += [e.but(gamma=g) for g in (0.1, 0.3, 0.5)]
+    found += [e.but(gamma=g) for g in (0.1, 0.3, 0.5)] + [e.but(batch_size=b) for b in (64, 512, 1024)]
     plugged = PLUGGED["beauty"]
     found += [CL4SREC["ce"].but(dataset="beauty", method=CL4SRecFENRec, **plugged)]
     return patient(*found, DUOREC["beauty"].but(method=DuoRecFENRec, **plugged))
