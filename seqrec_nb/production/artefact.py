@@ -7,7 +7,7 @@ __all__ = ['needed', 'transformer_sizes', 'check_can_be_kept', 'made_from', 'met
            'save_artefact', 'load_artefact', 'check_comes_back', 'whole', 'refit', 'check_alone', 'begin_with',
            'check_fits']
 
-# %% ../../nbs/92_artefact.ipynb #5ee71f25
+# %% ../../nbs/92_artefact.ipynb #6a877cce
 import importlib
 import json
 import pkgutil
@@ -29,14 +29,14 @@ from ..data import DamagedFile, Dataset, content_digest, plain_ids, read_tensors
 from ..evaluate import check_model
 from ..methods.counts import CountingModel
 from ..nn.encoders import Transformer
-from .recommend import Mixture, history_rows, reads, recommend
+from .recommend import WithCounter, history_rows, reads, recommend
 from ..settings import Method
 from ..train import Objective, fit
 
-# %% ../../nbs/92_artefact.ipynb #8f74848e
+# %% ../../nbs/92_artefact.ipynb #343940ce
 def needed(model) -> tuple[dict, dict[str, Tensor]]:  # a description that JSON can hold, and tensors
     "What `score` needs of a model. Raises `ValueError` for a model that cannot do without its users."
-    if isinstance(model, Mixture):
+    if isinstance(model, WithCounter):
         parts = [needed(m) for m in (model.model, model.counter)]
         tensors = {f"{i}.{k}": x for i, (_, given) in enumerate(parts) for k, x in given.items()}
         return {"kind": "mixture", "weight": model.weight, "parts": [about for about, _ in parts]}, tensors
@@ -64,7 +64,7 @@ def transformer_sizes(model: Objective) -> dict | None:  # None: it takes the me
     heads = e.blocks[0].heads if len(e.blocks) else 1
     return dict(max_len=e.max_len, dim=e.items.embedding_dim, layers=len(e.blocks), heads=heads)
 
-# %% ../../nbs/92_artefact.ipynb #595c1116
+# %% ../../nbs/92_artefact.ipynb #ced9032c
 #| code-fold: true
 def check_can_be_kept(model):
     "Raises `ValueError` for a model that knows its users, and for one that has no settings to be made from."
@@ -80,7 +80,7 @@ def check_can_be_kept(model):
             " (class Mine(Method, NextItem)) or a counter has"
         )
 
-# %% ../../nbs/92_artefact.ipynb #bb3105c5
+# %% ../../nbs/92_artefact.ipynb #96d89638
 def made_from(about: dict, tensors: dict[str, Tensor], items: Dataset, method=None):
     "The model that `needed` described. Raises `LookupError` for a method that is not registered."
     if about["kind"] == "mixture":
@@ -88,7 +88,7 @@ def made_from(about: dict, tensors: dict[str, Tensor], items: Dataset, method=No
             made_from(a, _part(tensors, f"{i}."), items, method if i == 0 else None)
             for i, a in enumerate(about["parts"])
         ]
-        return Mixture(*parts, about["weight"])
+        return WithCounter(*parts, about["weight"])
     if about["kind"] == "counter":
         t = {k: x.numpy() for k, x in tensors.items()}
         M = sp.csr_matrix((t["count"], t["column"], t["start"]), shape=(items.n_items + 1,) * 2)
@@ -119,7 +119,7 @@ def method_named(name: str, module: str) -> type:
         raise LookupError(name)
     return method
 
-# %% ../../nbs/92_artefact.ipynb #b1bc092b
+# %% ../../nbs/92_artefact.ipynb #4e43c8c5
 @dataclass(eq=False)
 class Recommender:
     "A model that answers, and the items that it knows. It has no users."
@@ -188,7 +188,7 @@ def load_artefact(
         raise _no_artefact(path, e) from e
     return Recommender(model, items, about)
 
-# %% ../../nbs/92_artefact.ipynb #6c1c59df
+# %% ../../nbs/92_artefact.ipynb #82001b99
 #| code-fold: true
 def _model_of(what, ds: Dataset) -> tuple[object, dict]:  # the model, and where it comes from
     from seqrec_nb.runs import Run, load_model, load_run
@@ -244,7 +244,7 @@ def _device(model):
     found = next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None
     return "cpu" if found is None else found.device
 
-# %% ../../nbs/92_artefact.ipynb #28f24557
+# %% ../../nbs/92_artefact.ipynb #17020638
 def whole(ds: Dataset) -> Dataset:
     "The same dataset with nothing held out: every item but a user's first is a target of training."
     n = ds.lengths
@@ -278,7 +278,7 @@ def refit(
             pass
     return model.eval()
 
-# %% ../../nbs/92_artefact.ipynb #ac13267a
+# %% ../../nbs/92_artefact.ipynb #1cd026aa
 #| code-fold: true
 def check_alone(e):
     "Raises `ValueError` for a method that goes on from another stored run."
@@ -289,7 +289,7 @@ def check_alone(e):
             " it cannot be trained on other ones: run both stages on the new data"
         )
 
-# %% ../../nbs/92_artefact.ipynb #a6db1d96
+# %% ../../nbs/92_artefact.ipynb #f13b12e2
 def begin_with(model: Objective, ds: Dataset, start: Recommender):
     "Take over the weights of an earlier model, those of items by id. Raises `ValueError` for other sizes."
     old, now = start.model.state_dict(), model.state_dict()
@@ -309,7 +309,7 @@ def begin_with(model: Objective, ds: Dataset, start: Recommender):
         else:
             x.copy_(old[name])
 
-# %% ../../nbs/92_artefact.ipynb #94419fe7
+# %% ../../nbs/92_artefact.ipynb #b079ebc6
 #| code-fold: true
 def check_fits(name: str, x: Tensor, old: Tensor, by_item: bool, more: int):
     "Raises `ValueError` where the weights of an earlier model have other sizes."

@@ -6,9 +6,9 @@
 __all__ = ['BLOCK', 'TILE', 'SPARE', 'sort_all', 'BlockSearch', 'check_precision', 'multiplies', 'best', 'check_diverged',
            'history_rows', 'numbered_rows', 'rows_after_all', 'answer', 'competing', 'item_vectors', 'nearest_read',
            'check_unknown', 'check_left', 'check_vectors', 'recommend', 'is_several', 'reads', 'check_asked',
-           'check_history', 'recommend_users', 'recommend_to_file', 'Mixture', 'choose_weight', 'check_same_items']
+           'check_history', 'recommend_users', 'recommend_to_file', 'WithCounter', 'choose_weight', 'check_same_items']
 
-# %% ../../nbs/93_recommend.ipynb #08d8d2e9
+# %% ../../nbs/93_recommend.ipynb #d65e83e0
 import itertools
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from ..data import Dataset, check_no_text, check_number, check_whole
 from ..evaluate import check_model, metric_of, ranks
 from ..train import Objective, fast_cpu
 
-# %% ../../nbs/93_recommend.ipynb #81f71b77
+# %% ../../nbs/93_recommend.ipynb #26e142df
 def sort_all(
     scores: Tensor,  # [B,V]; overwritten
     row: Tensor,  # [C] rows and columns of the scores that do not count, such as those of a history
@@ -34,7 +34,7 @@ def sort_all(
     scores[row, column] = -torch.inf
     return scores.topk(min(k, scores.shape[1]))
 
-# %% ../../nbs/93_recommend.ipynb #78c9de6a
+# %% ../../nbs/93_recommend.ipynb #ee543b8d
 BLOCK, TILE, SPARE = 32, 2048, 6  # items of a block and of a tile; further blocks where bfloat16 chose
 
 
@@ -81,14 +81,14 @@ class BlockSearch:
         found = scores.masked_fill_(columns >= self.n, -torch.inf).topk(k)
         return found.values, columns.gather(1, found.indices)
 
-# %% ../../nbs/93_recommend.ipynb #cfe9a09f
+# %% ../../nbs/93_recommend.ipynb #0514fbcf
 #| code-fold: true
 def check_precision(precision: str):
     "Raises `ValueError` for a precision that there is not."
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision={precision!r}: 'fp32', which is exact, or 'bf16'")
 
-# %% ../../nbs/93_recommend.ipynb #ffc21a97
+# %% ../../nbs/93_recommend.ipynb #1517dcec
 def multiplies(model) -> bool:
     "Whether a model's scores are inner products of states and item vectors."
     return isinstance(model, Objective) and type(model).score is Objective.score
@@ -148,14 +148,14 @@ def _items_of(out: list, among: Tensor, k: int) -> tuple[Tensor, Tensor]:  # as 
     check_diverged(value)
     return torch.where(value == -torch.inf, 0, among[column]), value
 
-# %% ../../nbs/93_recommend.ipynb #e1fcb9c0
+# %% ../../nbs/93_recommend.ipynb #bceff2b2
 #| code-fold: true
 def check_diverged(scores: Tensor):
     "Raises `ValueError` for scores that are not a number."
     if torch.isnan(scores).any():
         raise ValueError("some scores are not a number: this model diverged")
 
-# %% ../../nbs/93_recommend.ipynb #8f4a5906
+# %% ../../nbs/93_recommend.ipynb #e51ace4d
 def history_rows(
     ds: Dataset,  # its items are meant
     histories: list,  # of lists of ids
@@ -188,7 +188,7 @@ def rows_after_all(ds: Dataset, user: Tensor, max_len: int) -> Rows:
     n = ds.lengths[user].clamp_max(max_len)
     return Rows(ds, ds.offsets[user + 1] - n, n, user, max_len, every=False)
 
-# %% ../../nbs/93_recommend.ipynb #94d316a0
+# %% ../../nbs/93_recommend.ipynb #2f58fd7b
 def answer(
     model,  # anything with score(batch)
     rows: Rows,
@@ -249,7 +249,7 @@ def nearest_read(model, rows: Rows, items: Tensor) -> Tensor:  # [R,k] -> [R,k] 
         out.append(batch.items.gather(1, place))
     return torch.cat(out) if out else items
 
-# %% ../../nbs/93_recommend.ipynb #a6b53226
+# %% ../../nbs/93_recommend.ipynb #8967be1c
 #| code-fold: true
 def check_unknown(unknown: str):
     "Raises `ValueError` for what cannot be done with unknown ids."
@@ -268,7 +268,7 @@ def check_vectors(model):
     if not multiplies(model):
         raise ValueError(f"a {type(model).__name__} has no item vectors to compare: leave out nearest=True")
 
-# %% ../../nbs/93_recommend.ipynb #a0df90ba
+# %% ../../nbs/93_recommend.ipynb #a4c0ef03
 def recommend(
     model,  # anything with score(batch)
     ds: Dataset,  # the dataset it was trained on
@@ -308,7 +308,7 @@ def is_several(history) -> bool:
 def reads(model) -> int:  # most recent items
     return getattr(getattr(model, "encoder", None), "max_len", getattr(model, "rows_len", 50))
 
-# %% ../../nbs/93_recommend.ipynb #b376f3ad
+# %% ../../nbs/93_recommend.ipynb #e332376c
 #| code-fold: true
 def check_asked(k, max_len):
     """Raises `ValueError` for a number of items, or a length, that is no whole number of 1 or more; the
@@ -346,7 +346,7 @@ def check_history(history):
             " list of such lists"
         )
 
-# %% ../../nbs/93_recommend.ipynb #f8b9c8f4
+# %% ../../nbs/93_recommend.ipynb #354c155f
 def recommend_users(
     model,  # anything with score(batch)
     ds: Dataset,  # the dataset it was trained on
@@ -406,8 +406,8 @@ def _pyarrow():
         raise ImportError("writing Parquet needs pyarrow: pip install 'seqrec_nb[parquet]'") from e
     return pyarrow, pyarrow.parquet
 
-# %% ../../nbs/93_recommend.ipynb #128351e4
-class Mixture:
+# %% ../../nbs/93_recommend.ipynb #b1726466
+class WithCounter:
     "The probabilities of a network and those of a counter, added with a weight."
 
     def __init__(
@@ -433,16 +433,16 @@ def choose_weight(
     rows: Rows,  # such as user_rows(ds, "valid")
     weights: tuple = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0),
     metric: str = "NDCG@20",
-) -> tuple[Mixture, pd.Series]:  # the best, and the figure of each weight
+) -> tuple[WithCounter, pd.Series]:  # the best, and the figure of each weight
     "The weight with the highest validation figure; of equal ones the smallest."
     if isinstance(model, nn.Module):
         model.eval()
     figure = metric_of(metric)
-    found = {w: figure(ranks(Mixture(model, counter, w), rows)).mean().item() for w in weights}
+    found = {w: figure(ranks(WithCounter(model, counter, w), rows)).mean().item() for w in weights}
     figures = pd.Series(found, name=metric).rename_axis("weight")
-    return Mixture(model, counter, float(figures.idxmax())), figures
+    return WithCounter(model, counter, float(figures.idxmax())), figures
 
-# %% ../../nbs/93_recommend.ipynb #5693ebea
+# %% ../../nbs/93_recommend.ipynb #4166da26
 #| code-fold: true
 def check_same_items(model, counter):
     "Raises `ValueError` for a network and a counter of different items."
