@@ -192,7 +192,8 @@ def page_output(output):
         data["text/markdown"] = own_table(joined(data.pop("text/html")))
         data.pop("text/plain", None)
     if "text/markdown" in data:
-        data["text/markdown"] = plain_signature(numbers_right(numbered(joined(data["text/markdown"]))))
+        text = numbers_right(one_link(numbered(joined(data["text/markdown"]))))
+        data["text/markdown"] = plain_signature(text)
     return output
 
 

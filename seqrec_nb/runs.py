@@ -671,6 +671,7 @@ def job_of(e: Experiment, ds: Dataset, path: Path) -> dict:
     return dict(
         epochs=e.training.epochs,
         patience=e.training.patience,
+        validate_every=e.training.validate_every,
         checkpoint=path.with_suffix(".checkpoint"),
         label=f"{e.method.__qualname__} on {ds.name}",
         watch=e.training.watch,
@@ -827,7 +828,10 @@ def made_for(e: Experiment, ds: Dataset):
 def validation_of(e: Experiment, ds: Dataset, ranking: dict):  # objective -> the figure that chooses
     if e.protocol.select == "last":
         return lambda o: getattr(o, "epoch", 0)
-    return validation(user_rows(ds, "valid", e.max_len), e.protocol.select, **ranking)
+    rows = user_rows(ds, "valid", e.max_len)
+    if (n := e.protocol.valid_users) is not None and n < len(rows):
+        rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:n].to(rows.device)]
+    return validation(rows, e.protocol.select, **ranking)
 
 
 def training_of(e: Experiment, objective: Objective, ds: Dataset) -> Training:

@@ -153,7 +153,8 @@ def all_methods():
     models = importlib.import_module("seqrec_nb.methods")
     for m in pkgutil.iter_modules(models.__path__):
         importlib.import_module(f"seqrec_nb.methods.{m.name}")
-    importlib.import_module("seqrec_nb.analyse")
+    for more in ("analyse", "study.splitting"):  # a watch, and rows
+        importlib.import_module(f"seqrec_nb.{more}")
 
 
 def registered(name: str):
@@ -326,12 +327,18 @@ class Method(Objective):
         return {}
 
 # %% ../nbs/18_settings.ipynb #e002
+def _without_later(said: dict, **defaults) -> dict:
+    "Without the settings that came later and have their defaults: stored runs do not know their names."
+    return {k: v for k, v in said.items() if k not in defaults or v != defaults[k]}
+
+
 @dataclass(frozen=True)
 class TrainingConfig(Config):
     "How a method is trained; the same for all systems, unless a system is published with other values."
 
     epochs: int = setting(300, "epochs at most", least=1)
     patience: int = setting(30, "epochs without a better validation figure", least=1)
+    validate_every: int = setting(1, "epochs from one validation to the next", least=1)
     batch_size: int = setting(256, "rows a step", "B", least=1)
     lr: float = setting(1e-3, "Adam's step", above=0)
     weight_decay: float = setting(0.0, "Adam's, on all parameters", least=0)
@@ -346,9 +353,8 @@ class TrainingConfig(Config):
     stacked: bool = setting(False, "several seeds trained at once, which rounds differently")
     precision: str = setting("fp32", "of products: tf32 and bf16 keep fewer digits", choices=PRECISIONS)
 
-    def plain(self) -> dict:  # precision came later: runs without the word are of its default
-        said = super().plain()
-        return said if self.precision != "fp32" else {k: v for k, v in said.items() if k != "precision"}
+    def plain(self) -> dict:
+        return _without_later(super().plain(), precision="fp32", validate_every=1)
 
     def check(self):
         if self.step is None:
@@ -371,10 +377,12 @@ class Protocol(Config):
         "what is held out: each user's last two items, or what came after two moments",
         choices=("leave-one-out", "time"),
     )
+    valid_users: int | None = setting(
+        None, "users that validation asks, the same ones each time; None: all", least=1
+    )
 
-    def plain(self) -> dict:  # the split came later, as `precision` did
-        said = super().plain()
-        return said if self.split == "time" else {k: v for k, v in said.items() if k != "split"}
+    def plain(self) -> dict:
+        return _without_later(super().plain(), split="leave-one-out", valid_users=None)
 
     def check(self):
         if self.select != "last":

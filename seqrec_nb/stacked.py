@@ -326,5 +326,5 @@ def run_stacked(
 
 def _check_shared(values: dict):
     "Raises `ValueError` for arguments that several seeds cannot have."
-    if bad := {"seed", "watch", "report", "again"} & set(values):
+    if bad := {"seed", "watch", "report", "again", "validate_every"} & set(values):
         raise ValueError(f"{', '.join(sorted(bad))} cannot be given to several seeds at once")

@@ -631,19 +631,21 @@ def train(
     # what is told all rows so far: before the first epoch, and after each one, once its checkpoint is
     # written. Training waits for it
     report=None,
+    # epochs between two validations; their rows are one, and a checkpoint is written where it ends
+    validate_every: int = 1,
 ) -> tuple[list[dict], Best]:  # a row per epoch; the best epoch, whose weights the objective now has
     """Train until the validation figure has not risen for `patience` epochs, and keep the best epoch.
     Continues from `checkpoint`; a damaged one is set aside, and said. Raises `ValueError` for epochs or
     patience below 1 and as `load_checkpoint` does, and `FloatingPointError` for a loss or a figure that is
     not a number.
     """
-    check_duration(epochs, patience)
+    check_duration(epochs, patience, validate_every)
     best, report = Best(patience), report or (lambda history: None)
     history = go_on(Path(checkpoint), training, best) if checkpoint else []
-    best.patience = patience
+    best.patience = math.ceil(patience / validate_every)
     report(history)
     with _bar(training.epoch, epochs, label, progress) as bar:
-        for row in fit(training, 0 if best.should_stop else epochs):
+        for row in _several(fit(training, 0 if best.should_stop else epochs), validate_every, epochs):
             row |= _validated(training, validate)
             if watch:
                 row |= _watched(watch, training, row)
@@ -659,6 +661,17 @@ def train(
         training.objective.load_state_dict(best.weights)
     training.objective.eval()
     return history, best
+
+
+def _several(rows, n: int, last: int):  # the rows of n epochs as one, until the last epoch
+    part = []
+    for row in rows:
+        part.append(row)
+        if row["epoch"] % n == 0 or row["epoch"] == last:
+            own = {k: [r[k] for r in part if k in r] for k in row}  # a term may begin with a later epoch
+            means = {k: sum(v) / len(v) for k, v in own.items()}
+            yield means | {"epoch": row["epoch"], "seconds": sum(own["seconds"])}
+            part = []
 
 
 def _validated(training: Training, validate) -> dict:  # further entries of an epoch's row
@@ -682,16 +695,17 @@ def _bar(done: int, epochs: int, label: str, progress: bool):
 
 
 def _advance(bar, row: dict, best: Best):
-    bar.update()
+    bar.update(row["epoch"] - bar.n)
     said = dict(valid=f"{row['valid']:.4f}", best=f"{best.value:.4f} at {best.epoch}")
     bar.set_postfix(said, refresh=False)
 
 # %% ../nbs/10_train.ipynb #a2cc8158
 #| code-fold: true
-def check_duration(epochs: int, patience: int):
-    "Raises `ValueError` for epochs or patience below 1."
+def check_duration(epochs: int, patience: int, validate_every: int = 1):
+    "Raises `ValueError` for epochs, patience or a distance of validations below 1."
     if epochs < 1 or patience < 1:
         raise ValueError(f"epochs={epochs}, patience={patience}: 1 or more")
+    check_whole(validate_every=validate_every)
 
 
 def check_watched(seen, row: dict):

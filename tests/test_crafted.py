@@ -363,7 +363,8 @@ def test_every_method_is_registered():
 
     for dataset in ("builtin", "beauty"):
         for e, _ in systems(dataset).values():
-            for given in (e, e.after):
+            before = e.after if isinstance(e.after, tuple) else (e.after,)
+            for given in (e, *before):
                 if given is not None:
                     assert registered(name_of(given.method)) is given.method
                     assert all(made_again(plain(f)) for f in (given.rows, given.training.step))

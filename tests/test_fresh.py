@@ -72,6 +72,13 @@ def test_a_changed_notebook_is_found(tmp_path):
     assert [what for _, what in refresh.differences(path)] == ["the data of a figure", "'2', now '3'"]
 
 
+@pytest.mark.parametrize("nb", refresh.notebooks(["95", "97", "98"]), ids=lambda p: p.stem)
+def test_pages_made_of_the_package_are_fresh(nb):
+    "Notation, equations and API: what they show changes when a docstring or a setting does."
+    found = refresh.differences(nb)
+    assert not found, f"{[what for _, what in found]}: make refresh NB={nb.name[:2]}"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("nb", refresh.notebooks([]), ids=lambda p: p.stem)
 def test_stored_outputs_are_fresh(nb):

@@ -11,6 +11,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
+import after_render
 import pytest
 import yaml
 from nbdev.config import get_config
@@ -118,6 +119,19 @@ def test_sidebar_and_render_list_are_the_notebooks():
     assert list(flat(site["website"]["sidebar"]["contents"])) == want
     rendered = {p.relative_to(ROOT).as_posix() for o in site["project"]["render"] for p in ROOT.glob(o)}
     assert rendered == {"404.qmd", *want}
+
+
+def test_llms_txt_lists_every_page(tmp_path, monkeypatch):
+    lines = after_render.llms().splitlines()
+    assert lines[0] == "# seqrec_nb" and lines[2].startswith("> ")
+    listed = [m for line in lines if (m := re.fullmatch(r"- \[(.+)\]\((.+)\): (.+\.|.+\?)", line))]
+    assert len(listed) == len(notebooks) == sum(line.startswith("- ") for line in lines)
+    assert [Path(m[2]).stem for m in listed] == [nb.stem for nb in notebooks]
+    (tmp_path / "nbs").mkdir()
+    monkeypatch.setenv("QUARTO_PROJECT_OUTPUT_DIR", str(tmp_path))
+    after_render.main()
+    assert (tmp_path / "llms.txt").read_text(encoding="utf-8").splitlines() == lines
+    assert (tmp_path / "nbs" / "plotly.min.js").stat().st_size > 1e6
 
 
 @each

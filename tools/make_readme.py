@@ -45,7 +45,8 @@ def make():
     text = re.sub(r"<style scoped>.*?</style>\n*", "", text, flags=re.S)  # GitHub would show it as text
     text = re.sub(r"^:::.*\n", "", text, flags=re.M)  # Quarto's fences,
     text = re.sub(r"(\)|\$\$) ?\{[#.][^}\n]*\}", r"\1", text)  # its labels
-    text = text.replace("```{mermaid}", "```mermaid")  # and its spelling of mermaid
+    text = text.replace("```{mermaid}", "```mermaid")  # its spelling of mermaid,
+    text = re.sub(r" ?\[@[^\]]+\](?!\()", "", text)  # and its citations
     text = re.sub(
         r'(\]\(|(?:src|href)=")(?![a-z]+:|[#/]|README_files/)([^)"\s]+)',
         lambda m: m[1] + posixpath.normpath("nbs/" + m[2]),

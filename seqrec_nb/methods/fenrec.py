@@ -310,6 +310,7 @@ class EnduringContrast(InfoNCE):
 class FENRecConfig(LookAheadConfig, ICSRecConfig):
     "The settings of `FENRec`: ICSRec's, and those of the two losses."
 
+    coarse: float = setting(0.3, "contrast of rows with one target", r"\alpha", "Eq. 16", least=0, term=True)
     noise: float = setting(2.0, "noise negatives, as a multiple of the rows of a batch", least=0)
     masked: bool = setting(True, "rows of one target, or of one intent, are no negatives of each other")
 

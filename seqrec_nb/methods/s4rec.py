@@ -50,8 +50,8 @@ class S4RecConfig(TransformerConfig):
     head_share: float = setting(0.2, "share of the users who are head", least=0, most=1)
     operators: str = setting("MCRI", "letters of mask, crop, reorder, insert")
     mask_ratio: float = setting(0.3, "share covered; the paper gives none", where="Eq. 2", least=0, most=1)
-    crop_ratio: float = setting(0.8, "share that a crop takes out", r"\eta", "Eq. 3", least=0, most=1)
-    reorder_ratio: float = setting(0.2, "share shuffled", r"\gamma", "Eq. 4", least=0, most=1)
+    crop_ratio: float = setting(0.8, "share that a crop takes out", r"\delta", "Eq. 3", least=0, most=1)
+    reorder_ratio: float = setting(0.2, "share shuffled", r"\delta", "Eq. 4", least=0, most=1)
     insert_ratio: float = setting(
         0.2, "items inserted, one at least, as a share; the paper gives no number", where="Eq. 5", least=0
     )
