@@ -21,10 +21,10 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from ..production.recommend import recommend
 
 from ..data import load, patch_to
 from .base import BLUE, canvas, figure, trace
+from ..production.recommend import recommend
 from ..runs import Run, load_model, load_run, run
 from ..settings import Experiment
 
