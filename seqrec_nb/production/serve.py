@@ -198,7 +198,7 @@ def _needs(name: str):
 class BodyLimit:
     "Reads a body before anything else does, and refuses one that is too long, announced or not."
 
-    def __init__(self, app, limit: int, metrics: "Metrics"):
+    def __init__(self, app, limit: int, metrics):  # `Metrics`
         self.app, self.limit, self.metrics = app, limit, metrics
 
     async def __call__(self, scope, receive, send):
