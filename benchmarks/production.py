@@ -1,6 +1,6 @@
 """What the pages "In production" say of time, measured on one thread.
 
-python benchmarks/production.py [recommend artefact export serve] [--users 100000] [--keep]
+python benchmarks/production.py [recommend artefact export serve train] [--users 100000] [--keep]
 
 A shop of 130,000 users and 98,000 items with histories of random items, and a SASRec with random weights: the
 time does not depend on what they are. `--keep` adds the rows to benchmarks/production.tsv.
@@ -24,12 +24,16 @@ import numpy as np
 import pandas as pd
 import torch
 
+from seqrec_nb.batches import user_rows
 from seqrec_nb.data import Dataset
+from seqrec_nb.evaluate import ranks
+from seqrec_nb.methods.sampled import LargeSASRec
 from seqrec_nb.methods.sasrec import SASRec
 from seqrec_nb.production.artefact import load_artefact, save_artefact
 from seqrec_nb.production.export import ApproximateSearch
 from seqrec_nb.production.recommend import best, recommend_to_file, recommend_users, rows_after_all
 from seqrec_nb.runs import device_name
+from seqrec_nb.train import Training, fast_cpu
 
 HERE = Path(__file__).resolve().parent
 
@@ -215,7 +219,23 @@ def serving(ds: Dataset, model, users: int, seconds: float = 5.0):
             server.wait()
 
 
+def training(ds: Dataset, model, users: int):
+    "Steps of an epoch, over all items and over a sample, and one validation."
+    rows = user_rows(ds)
+    index = list(rows.in_parts(256, torch.Generator().manual_seed(0)))
+    few = user_rows(ds, "valid")[torch.arange(10_000)]
+    for what, objective, steps in (("all items", SASRec(ds), 3), ("512 drawn", LargeSASRec(ds), 30)):
+        one = Training(objective, rows, batch_size=256)
+        with fast_cpu():
+            one.eager(index[0])  # what is made once
+            spent, _ = cpu_seconds(lambda: [one.eager(i) for i in index[1 : steps + 1]])
+        asked, _ = cpu_seconds(lambda: ranks(objective, few))
+        found = {"CPU s an epoch": round(spent / steps * len(index), 1)}
+        yield {"page": "scale", "what": what, **found, "CPU s to rank 10,000 users": round(asked, 1)}
+
+
 PAGES = {"recommend": recommending, "artefact": loading, "export": exporting, "serve": serving}
+PAGES["train"] = training
 
 
 def add(rows: pd.DataFrame, path: Path = HERE / "production.tsv"):
