@@ -13,6 +13,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                    'seqrec_nb.analyse.head_rates': ('analyse.html#head_rates', 'seqrec_nb/analyse.py'),
                                    'seqrec_nb.analyse.item_geometry': ('analyse.html#item_geometry', 'seqrec_nb/analyse.py'),
                                    'seqrec_nb.analyse.item_maps': ('analyse.html#item_maps', 'seqrec_nb/analyse.py'),
+                                   'seqrec_nb.analyse.item_table': ('analyse.html#item_table', 'seqrec_nb/analyse.py'),
                                    'seqrec_nb.analyse.lengths_in_clusters': ('analyse.html#lengths_in_clusters', 'seqrec_nb/analyse.py'),
                                    'seqrec_nb.analyse.mean_cosine': ('analyse.html#mean_cosine', 'seqrec_nb/analyse.py'),
                                    'seqrec_nb.analyse.missing': ('analyse.html#missing', 'seqrec_nb/analyse.py'),

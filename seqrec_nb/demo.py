@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from .production.commands import FURTHER, add_commands
 
 from .batches import user_rows
 from .data import DataError, Dataset, load, registry
 from .evaluate import ranks, readable, table
 from .methods.counts import TUNED, DecayedTransitions, Markov1, Popularity
 from .methods.sasrec import SMALL, SASRec
+from .production.commands import FURTHER, add_commands
 from .production.recommend import recommend
 from .runs import Run, load_model, run, runs_dir
 from .world import Oracle, load_world
