@@ -3025,6 +3025,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                          'seqrec_nb.study.compare._verdict': ('baselines.html#_verdict', 'seqrec_nb/study/compare.py'),
                                          'seqrec_nb.study.compare._with_a_second_task': ( 'baselines.html#_with_a_second_task',
                                                                                           'seqrec_nb/study/compare.py'),
+                                         'seqrec_nb.study.compare.asked': ('baselines.html#asked', 'seqrec_nb/study/compare.py'),
                                          'seqrec_nb.study.compare.baselines': ('baselines.html#baselines', 'seqrec_nb/study/compare.py'),
                                          'seqrec_nb.study.compare.beside': ('baselines.html#beside', 'seqrec_nb/study/compare.py'),
                                          'seqrec_nb.study.compare.claim': ('baselines.html#claim', 'seqrec_nb/study/compare.py'),

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SMALLER', 'SAME', 'LOSS_OF', 'reported', 'smaller', 'baselines', 'controls', 'system_of', 'stored', 'beside',
            'made_how', 'comparison_table', 'claim', 'seeds_apart', 'names', 'trials', 'variants', 'which_differ',
-           'settings_tried', 'headline']
+           'settings_tried', 'headline', 'asked']
 
 # %% ../../nbs/29_baselines.ipynb #c002
 import json
@@ -460,3 +460,17 @@ def headline(
         return f"{said}: **not run yet**; {' and '.join(missing)}."
     v = better(*runs.values(), metric[0], tried=tried, names=tuple(runs))
     return f"{said}, by {metric[0]}: {v}. {metric[1]}: {relative_difference(*runs.values(), metric[1])}."
+
+
+def asked(
+    name: str,  # of `baselines` or `controls`
+    other: str,
+    said: str = "",  # what is to be said of the other one, such as " with the same loss"
+    dataset: str = "beauty",
+    **which,  # which runs count as tried settings, as for `find_runs`
+) -> str:  # Markdown
+    "Whether one system is better than another, as a question and the verdict of the stored runs."
+    systems = {n: e for n, (e, _) in (baselines(dataset) | controls(dataset)).items()}
+    tried = tuple(settings_tried(systems[n].method, dataset=dataset, **which) for n in (name, other))
+    verdict = headline("", {n: systems[n] for n in (name, other)}, tried)
+    return f"Is *{name}* better than *{other}*{said}?{verdict.removeprefix('.')}"
