@@ -10,7 +10,8 @@ parser = ConfigParser(delimiters=["="])
 parser.read(here / "settings.ini", encoding="utf-8")
 cfg = parser["DEFAULT"]
 lab, dev = cfg["lab_requirements"].split(), cfg["dev_requirements"].split()
-ray, search = cfg["ray_requirements"].split(), cfg["search_requirements"].split()
+# what a part of the library needs, by the name of the extra
+parts = {n: cfg[f"{n}_requirements"].split() for n in ("ray", "search", "parquet", "export", "serve")}
 readme = here / "README.md"
 
 setup(
@@ -25,7 +26,7 @@ setup(
     url=cfg["git_url"] or None,
     python_requires=">=" + cfg["min_python"],
     install_requires=cfg["requirements"].split(),
-    extras_require={"lab": lab, "dev": lab + dev + ray + search, "ray": ray, "search": search},
+    extras_require={"lab": lab, "dev": lab + dev + sum(parts.values(), []), **parts},
     # data/ is at the root; an installed copy finds it as seqrec_nb/_data
     packages=find_packages(include=["seqrec_nb", "seqrec_nb.*"]) + ["seqrec_nb._data"],
     package_dir={"seqrec_nb._data": "data"},

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['GEOMETRY', 'COLOURS', 'OTHER', 'KINDS', 'BOXES', 'SMALL_PRINT', 'uniformity', 'alignment', 'spectrum', 'mean_cosine',
-           'item_geometry', 'extent', 'pools', 'same_threads', 'umap', 'item_maps', 'lengths_in_clusters', 'head_rates',
-           'dealt', 'similarities', 'watch_similarities', 'panels', 'command', 'blank', 'missing', 'density', 'diagram']
+           'item_geometry', 'extent', 'pools', 'same_threads', 'umap', 'item_table', 'item_maps', 'lengths_in_clusters',
+           'head_rates', 'dealt', 'similarities', 'watch_similarities', 'panels', 'command', 'blank', 'missing',
+           'density', 'diagram']
 
 # %% ../nbs/13_analyse.ipynb #c002
 import warnings
@@ -163,6 +164,11 @@ def umap(x: Tensor, neighbours: int = 15, seed: int = 0) -> Tensor:  # [S,D] -> 
         ).fit_transform(x)
     y = y - y.mean(0)
     return torch.from_numpy(y / y.std()).half()
+
+
+def item_table(objective: Objective, ds: Dataset) -> dict[str, Tensor]:
+    'The vectors of all items in half precision (`"items"` [N+1,D]), for pages that move them.'
+    return {"items": objective.encoder.table()[: ds.n_items + 1].detach().half()}
 
 
 def item_maps(objective: Objective, ds: Dataset) -> dict[str, Tensor]:

@@ -174,7 +174,8 @@ class Layout:
 def rectangle(length: Tensor, width: int) -> Layout:
     "The padded layout: a line for each row, padding computed too. Static shapes, as GPUs like them."
     slot = torch.arange(width, device=length.device)
-    source = torch.arange(len(length) * width, device=length.device).view(-1, width)
+    # `len` would be a fixed number where a model is exported
+    source = torch.arange(length.shape[0] * width, device=length.device).view(-1, width)
     return Layout(
         source, (slot >= width - length[:, None]).long(), source.flatten(), None, source[:, -1], width
     )

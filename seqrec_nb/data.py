@@ -7,8 +7,8 @@ __all__ = ['AHEAD', 'TIES_LIMIT', 'HEADER_LIMIT', 'UNPACKED_LIMIT', 'UNPACKED_HE
            'Dataset', 'patch_to', 'core', 'from_frame', 'DataError', 'read_sequences', 'with_times', 'check_times',
            'data_dir', 'registry', 'cache_dir', 'fetch', 'load', 'at_hand', 'with_attributes', 'decided_by_lines',
            'content_digest', 'write_tensors', 'read_tensors', 'set_aside', 'save_dataset', 'read_dataset', 'says',
-           'check_columns', 'check_values', 'check_ids', 'check_order', 'setting', 'DamagedFile', 'is_whole',
-           'check_whole', 'is_number', 'check_number']
+           'check_no_text', 'check_columns', 'check_values', 'check_ids', 'check_order', 'setting', 'DamagedFile',
+           'plain_ids', 'is_whole', 'check_whole', 'is_number', 'check_number']
 
 # %% ../nbs/01_data.ipynb #c002
 import contextlib
@@ -148,11 +148,15 @@ def show(self, item: int) -> str:
 
 
 @patch_to(Dataset)
-def index(self, ids) -> Tensor:  # [n] items 1..N
+def index(
+    self,
+    ids,
+    unknown: int | None = None,  # what stands for an id that is not held, such as 0; None: it is an error
+) -> Tensor:  # [n] items 1..N
     """Items of the given source ids; '7' is taken for 7 where that leaves no doubt. Raises `KeyError` for
     an id that the dataset does not hold, and `ValueError` for a text in the place of a list.
     """
-    return _find(self, "item", ids)
+    return _find(self, "item", ids, unknown)
 
 
 @patch_to(Dataset)
@@ -568,7 +572,8 @@ def content_digest(
         x = tensors[name]
         head = json.dumps([name, str(x.dtype), list(x.shape)])
         digest.update(f"{len(head)} {head}".encode())
-        digest.update(x.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
+        if x.numel():
+            digest.update(x.detach().contiguous().reshape(-1).view(torch.uint8).numpy())
     digest.update(text.encode())
     return digest.hexdigest()
 
@@ -632,8 +637,8 @@ def save_dataset(ds: Dataset, path):
     about = {
         "name": ds.name,
         **{k: None if x is None else [_plain(v) for v in x.tolist()] for k, x in lists.items()},
+        **{k: plain_ids(lists[k]) for k in ("item_ids", "user_ids")},
     }
-    _check_plain_ids(about["item_ids"] + about["user_ids"])
     if ds.ties is not None:
         about["ties"] = ds.ties
     tensors = {k: x.cpu().contiguous() for k in DATASET_TENSORS if (x := getattr(ds, k)) is not None}
@@ -674,15 +679,21 @@ def _numbers_by_id(ids: np.ndarray, first: int) -> dict:  # id, and its text -> 
     return {**(dict(zip(texts, exact.values())) if unique else {}), **exact}
 
 
-def _find(ds, what: str, ids) -> Tensor:  # [n] the numbers of items ("item") or users ("user")
+# [n] the numbers of items ("item") or users ("user"); `unknown` for those that are not there, if it is given
+def _find(ds, what: str, ids, unknown: int | None = None) -> Tensor:
     known, first = (ds.item_ids, 1) if what == "item" else (ds.user_ids, 0)
     if f"_{what}s" not in ds.__dict__:
         ds.__dict__[f"_{what}s"] = _numbers_by_id(known, first)
     index = ds.__dict__[f"_{what}s"]
     if torch.is_tensor(ids):
         ids = ids.tolist()
-    _check_known(ds.name, what, ids, index, known[first : first + 3])
-    return torch.tensor([index[x] for x in ids], dtype=torch.long)
+    check_no_text(ids)
+    if unknown is None:
+        _check_known(ds.name, what, ids, index, known[first : first + 3])
+        return torch.tensor([index[x] for x in ids], dtype=torch.long)
+    strange = [isinstance(x, (bool, np.bool_)) or not isinstance(x, Hashable) for x in ids]
+    found = [unknown if odd else index.get(x, unknown) for x, odd in zip(ids, strange)]
+    return torch.tensor(found, dtype=torch.long)
 
 
 def _table_of(histories) -> pd.DataFrame:  # user, item, time: the place in the list
@@ -731,12 +742,16 @@ def _check_user(ds: Dataset, u: int):
         raise IndexError(f"user {u}: {ds.name} has users 0 to {len(ds) - 1}")
 
 
-def _check_known(name: str, what: str, ids, index: dict, examples: np.ndarray):
-    "Raises `ValueError` for a text in the place of a list, `KeyError` for ids that are not in `index`."
+def check_no_text(ids):
+    "Raises `ValueError` for a text in the place of a list."
     if isinstance(ids, (str, bytes)):
         raise ValueError(
             f"{ids!r} is one text, and would be read letter by letter: give a list of ids, [{ids!r}]"
         )
+
+
+def _check_known(name: str, what: str, ids, index: dict, examples: np.ndarray):
+    "Raises `KeyError` for ids that are not in `index`."
     # True would be taken for 1
     unknown = [x for x in ids if isinstance(x, (bool, np.bool_)) or x not in index]
     if unknown:
@@ -1225,14 +1240,16 @@ def _no_dataset(path, e: Exception) -> DataError:
     )
 
 
-def _check_plain_ids(ids: list):
-    "Raises `DataError` for ids that cannot be written to a file."
+def plain_ids(ids: np.ndarray) -> list:
+    "Ids as a file can hold them. Raises `DataError` for ids that are neither numbers nor texts."
+    ids = [_plain(x) for x in ids.tolist()]
     odd = [x for x in ids if not isinstance(x, (int, float, str))]
     if odd:
         raise DataError(
             f"ids must be numbers or texts to be written, and {odd[0]!r} is a {type(odd[0]).__name__}."
             " Convert them before from_frame"
         )
+    return ids
 
 
 def _check_dataset(about, tensors: dict):

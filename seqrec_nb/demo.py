@@ -15,9 +15,11 @@ import pandas as pd
 
 from .batches import user_rows
 from .data import DataError, Dataset, load, registry
-from .evaluate import ranks, readable, recommend, table
+from .evaluate import ranks, readable, table
 from .methods.counts import TUNED, DecayedTransitions, Markov1, Popularity
 from .methods.sasrec import SMALL, SASRec
+from .production.commands import FURTHER, add_commands
+from .production.recommend import recommend
 from .runs import Run, load_model, run, runs_dir
 from .world import Oracle, load_world
 
@@ -86,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     m = commands.add_parser("merge", help="take in runs that were made on another machine")
     m.add_argument("source", help="a folder with runs, or the archive that benchmarks/gpu.py writes")
     m.add_argument("--folder", help="where to; default: where runs are stored")
+    add_commands(commands)
     return parser
 
 
@@ -190,7 +193,7 @@ def _demo(args):
     _tell(ds, *demo(args.data, args.seed, args.epochs, args.device, again=args.again, progress=True))
 
 
-COMMANDS = {"demo": _demo, "study": study, "studies": studies, "merge": merged}
+COMMANDS = {"demo": _demo, "study": study, "studies": studies, "merge": merged, **FURTHER}
 
 
 def main(argv=None) -> int:  # exit status

@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['METRICS', 'rank_of_target', 'check_ranking', 'check_scores', 'hit_rate', 'ndcg', 'mrr', 'metric_of', 'metrics',
            'check_some', 'ranks', 'evaluate', 'validation', 'check_model', 'check_ties', 'check_shape',
-           'check_validation', 'interval', 'check_level', 'difference', 'table', 'readable', 'by_length', 'by_group',
-           'recommend', 'check_asked', 'check_history', 'recommend_users']
+           'check_validation', 'interval', 'check_level', 'difference', 'table', 'readable', 'by_length', 'by_group']
 
 # %% ../nbs/11_evaluate.ipynb #c002
 import re
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .batches import Rows
-from .data import Dataset, check_whole
+from .data import Dataset
 from .train import fast_cpu
 
 # %% ../nbs/11_evaluate.ipynb #c005
@@ -380,138 +379,3 @@ def _check_labels(ranks: Tensor, labels: pd.Series):
         raise ValueError(f"{len(ranks)} ranks but {len(labels)} labels: one each")
     if labels.isna().any():
         raise ValueError(f"{int(labels.isna().sum())} rows have no label")
-
-# %% ../nbs/11_evaluate.ipynb #c036
-@torch.no_grad()
-def recommend(
-    model,  # anything with score(batch)
-    ds: Dataset,  # the dataset it was trained on
-    history: list,  # item ids of the source, oldest first
-    k: int = 10,
-    # most recent items that the model reads; default: what its encoder was made for, else the width of the
-    # rows it was trained on, else 50
-    max_len: int | None = None,
-    repeat: bool = False,  # items of the history too
-) -> pd.DataFrame:  # k rows: item id, name, score, best first
-    """The k best next items for a history. Raises `KeyError` for an id the dataset does not hold,
-    `ValueError` for an empty history, for a text, a set or several histories in its place, for a `k` or
-    `max_len` that is no whole number of 1 or more, and for a model of other items.
-    """
-    check_model(model, ds)
-    check_asked(k, max_len)
-    check_history(history)
-    items = ds.index(history).to(ds.device)
-    n, max_len = len(items), max_len or _reads(model)
-    # one user
-    own = Dataset(
-        ds.name, items, torch.tensor([0, n], device=ds.device), ds.item_ids, np.arange(1), ds.item_names
-    )
-    rows = Rows(
-        own,
-        torch.tensor([max(0, n - max_len)], device=ds.device),
-        torch.tensor([min(n, max_len)], device=ds.device),
-        torch.tensor([0], device=ds.device),
-        max_len,
-        every=False,
-    )
-    return _best(model, rows.batch(), k, repeat)[0]
-
-
-def _reads(model) -> int:
-    return getattr(getattr(model, "encoder", None), "max_len", getattr(model, "rows_len", 50))
-
-
-def _best(model, batch, k: int, repeat: bool) -> list[pd.DataFrame]:  # for each row
-    if isinstance(model, torch.nn.Module):
-        model.eval()
-    ds, scores = batch.rows.ds, model.score(batch)
-    scores = scores.clone() if repeat else scores.scatter(1, batch.rows.seen(), float("-inf"))
-    scores[:, 0] = float("-inf")
-    _check_diverged(scores)
-    best = scores.topk(min(k, ds.n_items))
-    out = []
-    for value, i in zip(best.values.cpu(), best.indices.cpu()):
-        value, i = value[value.isfinite()].numpy(), i[value.isfinite()].numpy()
-        out.append(
-            pd.DataFrame(
-                {"item": ds.item_ids[i], "name": [ds.show(j) for j in i], "score": value},
-                index=pd.RangeIndex(1, len(i) + 1, name="rank"),
-            )
-        )
-    return out
-
-# %% ../nbs/11_evaluate.ipynb #1676fff9
-#| code-fold: true
-def check_asked(k, max_len):
-    """Raises `ValueError` for a number of items, or a length, that is no whole number of 1 or more; the
-    length may be left open.
-    """
-    check_whole(k=k)
-    if max_len is not None:
-        check_whole(max_len=max_len)
-
-
-def check_history(history):
-    """Raises `ValueError` for what is no list of item ids in an order: nothing, a text, a set or a table,
-    several histories at once.
-    """
-    if history is None:
-        raise ValueError("the history is None: give a list of item ids, oldest first")
-    # `Dataset.index` says what to do
-    if isinstance(history, (str, bytes)):
-        return
-    ordered = isinstance(history, (list, tuple, np.ndarray, pd.Series, pd.Index)) or torch.is_tensor(history)
-    if not ordered:
-        raise ValueError(
-            f"the history is a {type(history).__name__}, which is no list of items in the order in which they"
-            " were taken: give a list of item ids, oldest first"
-        )
-    if getattr(history, "ndim", 1) != 1:
-        raise ValueError(
-            f"the history has {history.ndim} dimensions: give a list of item ids, oldest first; for several"
-            " histories, [recommend(model, ds, h) for h in histories]"
-        )
-    if not len(history):
-        raise ValueError("the history is empty: there is nothing to go by. Give one item at least")
-    lists = [type(x).__name__ for x in history if isinstance(x, (list, set, dict, np.ndarray, pd.Series))]
-    if lists:
-        raise ValueError(
-            f"the history holds a {lists[0]}, as a list of histories does, and this is for one:"
-            " [recommend(model, ds, h) for h in histories], or, for users of the dataset,"
-            " recommend_users(model, ds, users)"
-        )
-
-
-def _check_diverged(scores: Tensor):
-    "Raises `ValueError` for scores that are not a number."
-    if torch.isnan(scores).any():
-        raise ValueError("some scores are not a number: this model diverged")
-
-# %% ../nbs/11_evaluate.ipynb #b78d1058
-@torch.no_grad()
-def recommend_users(
-    model,  # anything with score(batch)
-    ds: Dataset,  # the dataset it was trained on
-    users: list | None = None,  # user ids of the source; default: all
-    k: int = 10,
-    max_len: int | None = None,  # as for `recommend`
-    repeat: bool = False,  # as for `recommend`
-) -> pd.DataFrame:  # k rows for each user: user id, rank, item id, name, score
-    """The k best next items after all that each user had, held-out items too. Also for models that know their
-    users, such as BPR-MF. Raises `KeyError` for a user the dataset does not hold, and as `recommend` does.
-    """
-    check_model(model, ds)
-    check_asked(k, max_len)
-    user = torch.arange(len(ds), device=ds.device) if users is None else ds.users(users).to(ds.device)
-    max_len = max_len or _reads(model)
-    n = ds.lengths[user].clamp_max(max_len)
-    # nothing is asked of the item after a row
-    rows, out = Rows(ds, ds.offsets[user + 1] - n, n, user, max_len, every=False), []
-    with fast_cpu():
-        for batch in rows.batches(max(1, 2_000_000 // (ds.n_items + 1))):
-            out += _best(model, batch, k, repeat)
-    return (
-        pd.concat(out, keys=ds.user_ids[user.cpu().numpy()].tolist(), names=["user"]).reset_index()
-        if out
-        else pd.DataFrame(columns=["user", "rank", "item", "name", "score"])
-    )

@@ -1149,7 +1149,7 @@ def _check_free(run: Run, name: str, taken: set):
 # %% ../nbs/12_runs.ipynb #c038
 def publish(run: Run, folder=None) -> Path:  # where it is now
     """Copy a run, without its weights, to where all can see it. Raises `ValueError` for a run of code that
-    was not committed, or of more than 100 KB.
+    was not committed, or of more than 100 KB, and with an item table of more than 3 MB.
     """
     _check_committed(run)
     to = Path(folder or published_dir()) / run.path.name
@@ -1174,9 +1174,10 @@ def _check_committed(run: Run):
 
 
 def _check_size(run: Run, size: int):
-    "Raises `ValueError` for more than 100 KB."
-    if size > 100_000:
-        raise ValueError(f"{run.path.stem} has {size:,} bytes; 100,000 is the most for a file to commit")
+    "Raises `ValueError` for more than 100 KB, and 3 MB where the run keeps its item table."
+    most = 3_000_000 if "items" in run.tensors else 100_000
+    if size > most:
+        raise ValueError(f"{run.path.stem} has {size:,} bytes; {most:,} is the most for a file to commit")
 
 # %% ../nbs/12_runs.ipynb #c041
 def study(

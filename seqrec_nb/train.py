@@ -87,12 +87,14 @@ class Objective(nn.Module):
     def observe(self, terms: dict[str, Tensor]):
         "Feedback from the detached terms of a step."
 
+    def state_and_table(self, batch: Batch) -> tuple[Tensor, Tensor]:  # [B,D], [V,D] with V above N
+        "What is multiplied for the scores: the last hidden state of each row, and the vectors of the items."
+        return self.encoder(batch.items, batch.layout, at=batch.layout.last), self.encoder.table()
+
     def score(self, batch: Batch) -> Tensor:  # [B,N+1], column 0 is padding
-        """Score of every item as the next one: the last hidden state times the item table. A new tensor:
-        ranking writes into it.
-        """
-        last = self.encoder(batch.items, batch.layout, at=batch.layout.last)
-        return last @ self.encoder.table()[: batch.rows.ds.n_items + 1].T
+        "Score of every item as the next one. A new tensor: ranking writes into it."
+        h, table = self.state_and_table(batch)
+        return h @ table[: batch.rows.ds.n_items + 1].T
 
 # %% ../nbs/10_train.ipynb #c007
 class NextItemLoss(nn.Module):

@@ -18,7 +18,6 @@ import torch
 import seqrec_nb
 from seqrec_nb.batches import prefix_rows, user_rows
 from seqrec_nb.data import from_frame, load
-from seqrec_nb.evaluate import recommend, recommend_users
 from seqrec_nb.methods.atsrec import atsrec
 from seqrec_nb.methods.cloze import BERT4Rec
 from seqrec_nb.methods.convolution import Caser, window_rows
@@ -33,6 +32,7 @@ from seqrec_nb.methods.s4rec import S4Rec
 from seqrec_nb.methods.sasrec import SASRec
 from seqrec_nb.methods.sparseennet import SparseEnNet
 from seqrec_nb.methods.views import CL4SRec, CoSeRec, DuoRec
+from seqrec_nb.production.recommend import recommend, recommend_users
 
 HOME = str(Path(seqrec_nb.__file__).parent)
 NAN, INF = float("nan"), float("inf")
@@ -300,11 +300,11 @@ HISTORIES = {
     "a generator": ((i for i in IDS), "is a generator"),
     "a map": (map(int, IDS), "is a map"),
     "a table": (pd.DataFrame(dict(item=IDS)), "is a DataFrame"),
-    "histories": ([IDS, IDS], "for h in histories"),
-    "an array of histories": (np.array([IDS, IDS]), "for h in histories"),
-    "a tensor of histories": (torch.tensor([IDS, IDS]), "for h in histories"),
-    "histories of different lengths": ([IDS, [5]], "for h in histories"),
-    "series of histories": (pd.Series([IDS, [5]]), "for h in histories"),
+    "a history among ids": ([5, IDS], "holds a list beside ids"),
+    "an empty one among histories": ([IDS, []], "is empty"),
+    "a set among histories": ([IDS, set(IDS)], "holds a list beside ids"),
+    "histories of histories": ([[IDS, IDS]], "holds a list beside ids"),
+    "an array of three dimensions": (np.zeros((2, 2, 2)), "has 3 dimensions"),
     "an id that is unknown": ([5, 10**6], "no item 1000000"),
     "padding": ([0], "no item 0"),
     "minus one": ([-1], "no item -1"),
@@ -341,6 +341,16 @@ def test_histories_that_are_refused(shop, counter, name):
 )
 def test_histories_that_are_right_give_the_same_answer(shop, counter, kind):
     assert recommend(counter, shop, kind(IDS), k=4).equals(recommend(counter, shop, IDS, k=4))
+
+
+@pytest.mark.parametrize(
+    "kind", (list, pd.Series, np.array, torch.tensor, lambda x: [np.array(h) for h in x])
+)
+def test_several_histories_give_the_answers_of_each(shop, counter, kind):
+    two = [IDS, IDS[::-1]]
+    alone = [recommend(counter, shop, h, k=4)["item"].tolist() for h in two]
+    both = recommend(counter, shop, kind(two), k=4)
+    assert [both[both.history == i]["item"].tolist() for i in (0, 1)] == alone
 
 
 ASKED = [(n, x) for n in ("k", "max_len") for x in (0, -3, 2.5, 3.0, NAN, INF, True, "3", [3])] + [

@@ -35,6 +35,15 @@ LAZY = {
     "anywidget",
     "pooch",
     "faiss",
+    "pyarrow",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "fastapi",
+    "starlette",
+    "pydantic",
+    "uvicorn",
+    "prometheus_client",
 }  # at most inside a function
 
 

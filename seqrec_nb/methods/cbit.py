@@ -166,10 +166,9 @@ class CBiT(Method, Objective):
     def observe(self, terms):
         self.balance.theta.copy_(self.moved)
 
-    def score(self, batch):
+    def state_and_table(self, batch):
         items, layout = longer(batch, torch.full_like(batch.length, self.encoder.mask_item))
-        h, table = self.scored(self.encoder(items, layout, at=layout.last))
-        return h @ table.T
+        return self.scored(self.encoder(items, layout, at=layout.last))
 
 
 CBIT = {

@@ -128,9 +128,8 @@ class Cloze(Objective):
         h = self.encoder(batch.masked, batch.grid, causal=False, at=batch.where)  # reads both sides
         return {"cloze": cross_entropy(*self.answer(h), batch.hidden)}
 
-    def score(self, batch):
-        h, table = self.answer(at_mask(self.encoder, batch))
-        return h @ table[: batch.rows.ds.n_items + 1].T
+    def state_and_table(self, batch):
+        return self.answer(at_mask(self.encoder, batch))
 
 # %% ../../nbs/25_cloze.ipynb #c021
 @dataclass(frozen=True)
@@ -223,8 +222,8 @@ class MaskedNext(NextItem):
     def hidden(self, batch):
         return self.encoder(batch.masked, batch.grid, causal=False, at=batch.grid.last)
 
-    def score(self, batch):
-        return at_mask(self.encoder, batch) @ self.encoder.table()[: batch.rows.ds.n_items + 1].T
+    def state_and_table(self, batch):
+        return at_mask(self.encoder, batch), self.encoder.table()
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class CountingModel:
             prior,
             decay,
             last,
-            ds and ds.item_ids,
+            None if ds is None else ds.item_ids,
         )
 
     def score(self, batch: Batch) -> Tensor:  # [B,N+1]

@@ -92,13 +92,9 @@ class Factorisation(NextItem):
     def hidden(self, batch):
         return self.encoder(batch.target_user)
 
-    def score(self, batch):
-        return (
-            self.encoder(
-                known_users(batch, self.encoder.users.num_embeddings, getattr(self, "user_ids", None))
-            )
-            @ self.encoder.table().T
-        )
+    def state_and_table(self, batch):
+        user = known_users(batch, self.encoder.users.num_embeddings, getattr(self, "user_ids", None))
+        return self.encoder(user), self.encoder.table()
 
 # %% ../../nbs/22_factors.ipynb #c013
 @dataclass(frozen=True)

@@ -393,10 +393,9 @@ class MAERec(NextItemMethod):
         self.masked.copy_(self.last_masked)
         self.count.add_(1)
 
-    def score(self, batch):
+    def state_and_table(self, batch):
         table = self.encoder.table()
-        last = self.encoder(table[batch.items], batch.layout, at=batch.layout.last)
-        return last @ table[: batch.rows.ds.n_items + 1].T
+        return self.encoder(table[batch.items], batch.layout, at=batch.layout.last), table
 
 # %% ../../nbs/38_maerec.ipynb #1c38ad21
 @patch_to(MAERec)

@@ -221,9 +221,9 @@ class MMInfoRec(Method, Objective):
         score = (self.config.t * score).unflatten(1, (self.config.copies, -1)).logsumexp(1)
         return mil_nce(score, mask) * (mask > 0).any(1).sum() / rows
 
-    def score(self, batch):
+    def state_and_table(self, batch):
         h = self.encoder(batch.items, batch.layout, at=batch.layout.last)
-        return self.memory(h) @ self.encoder.table()[: batch.rows.ds.n_items + 1].T
+        return self.memory(h), self.encoder.table()
 
 # %% ../../nbs/393_mminforec.ipynb #b425e31a
 #| code-fold: true

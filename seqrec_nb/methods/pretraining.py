@@ -184,9 +184,9 @@ def terms(self, batch):
 
 
 @patch_to(Pretraining)
-def score(self, batch):
+def state_and_table(self, batch):
     "As MIP would: a mask token after the history, in place of the oldest item where the row is full."
-    return self.mip(at_mask(self.encoder, batch)) @ self.encoder.table()[: batch.rows.ds.n_items + 1].T
+    return self.mip(at_mask(self.encoder, batch)), self.encoder.table()
 
 # %% ../../nbs/28_pretraining.ipynb #c013
 @dataclass(frozen=True)

@@ -419,10 +419,8 @@ class LRURec(Method, NextItem):
             h, target = torch.cat([h, start]), torch.cat([target, item])
         return {"next_item": cross_entropy(*self.encoder.with_bias(h), target)}
 
-    def score(self, batch):
-        h = self.encoder(batch.items, batch.layout, at=batch.layout.last)
-        h, table = self.encoder.with_bias(h)
-        return h @ table[: batch.rows.ds.n_items + 1].T
+    def state_and_table(self, batch):
+        return self.encoder.with_bias(self.encoder(batch.items, batch.layout, at=batch.layout.last))
 
 
 LRUREC = {

@@ -218,7 +218,7 @@ def whole_rows(
     padding = table(torch.zeros((), dtype=torch.long, device=items.device))
     front = slots - items.shape[1]
     x = torch.where(real[..., None], items, padding)
-    return torch.cat([padding.expand(len(x), front, -1), x], 1), F.pad(real, (front, 0))
+    return torch.cat([padding.expand(x.shape[0], front, -1), x], 1), F.pad(real, (front, 0))
 
 # %% ../../nbs/03_encoders.ipynb #40b3aa8c
 class Transformer(PaddedTransformer):

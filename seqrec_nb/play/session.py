@@ -23,8 +23,8 @@ import pandas as pd
 import torch
 
 from ..data import load, patch_to
-from ..evaluate import recommend
 from .base import BLUE, canvas, figure, trace
+from ..production.recommend import recommend
 from ..runs import Run, load_model, load_run, run
 from ..settings import Experiment
 
