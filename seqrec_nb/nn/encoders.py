@@ -194,7 +194,7 @@ def in_cells(
     items: Tensor,  # [B,L] ids, or [B,L,D] embeddings
     layout: Layout,
 ) -> tuple[Tensor, Tensor]:  # [P,W] or [P,W,D], and [P,W]
-    "What stands in the cells of a layout, and which slots may be looked at: a blanked item may not."
+    "What stands in the slots of a layout, and which of them may be looked at: a blanked item may not."
     cells, real = items.flatten(0, 1)[layout.source], layout.segment > 0
     return cells, real if items.is_floating_point() else real & (cells > 0)
 
