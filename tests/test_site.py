@@ -458,6 +458,10 @@ def test_the_filters_parts_do_what_they_say():
         fold("y = f(x)\nassert y\ny", [{"output_type": "execute_result", "data": {"text/plain": "1"}}])
         == "Code, with checks"
     )
+    folded = "#| code-fold: true\n"  # without a summary Quarto would write `Code` on each
+    assert fold(f"{folded}assert x == 1\n", []) == "Checks"
+    assert fold(f"{folded}def f(x):\n    return x\n", []) == "Source of `f`"
+    assert fold(f'{folded}#| code-summary: "Answer"\nassert x == 1\n', []) is None
 
 
 @each
