@@ -225,7 +225,7 @@ def fold(source, outputs):
     "Which summary the code of a cell is folded under; None: it stays as it is"
     if '#| code-summary: "Exported source"' in source:
         return source_of(source) or "Imports"
-    if re.search(r"^#\| *(echo: *false|code-summary|code-fold: *(?!true))", source, re.M):
+    if re.search(r"^#\| *(echo: *false|code-summary|code-fold:(?! *true))", source, re.M):
         return None
     checks = [any(isinstance(n, ast.Assert) for n in ast.walk(s)) for s in statements(source)]
     if checks and all(checks) or any(checks) and not outputs:
