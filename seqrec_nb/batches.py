@@ -132,12 +132,14 @@ def split_figures(ds: Dataset) -> dict:  # of a dataset that `split_by_time` cut
 # %% ../nbs/02_batches.ipynb #c016
 @dataclass(eq=False)
 class Layout:
-    "Where the slots of B left-padded rows of L slots are computed: a grid of P lines of W places."
+    "Where the slots of B left-padded rows of L slots are computed: in a grid of P lines of W slots."
 
-    source: Tensor  # [P,W] which of the B*L slots a place computes
-    segment: Tensor  # [P,W] 0: empty; places with the same number may attend to each other
+    source: Tensor  # [P,W] which of the B*L slots of the rows it computes
+    segment: Tensor  # [P,W] 0: empty; slots with the same number may attend to each other
     kept: Tensor  # [M] the slots that come out, row after row
-    cell: Tensor | None  # [M] the place each of them was computed in; None: the grid is the rectangle itself
+    cell: (
+        Tensor | None
+    )  # [M] the slot of the grid each of them was computed in; None: the grid is the rectangle itself
     last: Tensor  # [B] which of the M is a row's last position
     width: int  # L
 

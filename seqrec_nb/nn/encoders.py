@@ -46,14 +46,14 @@ class ItemEncoder(nn.Module):
 
 # %% ../../nbs/03_encoders.ipynb #c010
 def attention_mask(
-    real: Tensor,  # [P,W] which cells may be looked at
-    # [P,W] cells with the same number belong together; None: all cells of a row do
+    real: Tensor,  # [P,W] which slots may be looked at
+    # [P,W] slots with the same number belong together; None: all slots of a row do
     segment: Tensor | None = None,
     causal: bool = True,  # only backwards
     dtype=torch.float32,
 ) -> Tensor:  # [P,1,W,W], to be added to the scores: 0, -10000, or -30000 between rows
     """Who may attend to whom. A finite number instead of -inf keeps rows without any key finite: a padded
-    query then attends to all cells, by its scores alone,
+    query then attends to all slots, by its scores alone,
     as in the authors' code, where methods that pool over padding depend on it."""
     allowed = real.bool()[:, None, :].expand(-1, real.shape[1], -1)
     if causal:
@@ -68,7 +68,7 @@ def attention_mask(
 
 # %% ../../nbs/03_encoders.ipynb #c014
 def attention(
-    q: Tensor,  # [P,heads,W,D/heads] what each cell asks for
+    q: Tensor,  # [P,heads,W,D/heads] what each slot asks for
     k: Tensor,  # what it is found by
     v: Tensor,  # what it gives
     mask: Tensor,  # [P,1,W,W], added to the scores
@@ -115,7 +115,7 @@ class Block(nn.Module):
         a = self.norm1(pick(x) + dropout(self.out(pick(self.attend(x, mask))), self.p, self.training))
         return a if self.filter is None else self.alpha * pick(self.filter(x)) + (1 - self.alpha) * a
 
-    # [P,W,D], or [A,D] of the cells `at` alone
+    # [P,W,D], or [A,D] of the slots `at` alone
     def forward(self, x: Tensor, mask: Tensor, at: Tensor | None = None) -> Tensor:
         a = self.mix(x, mask, at)
         return self.norm2(a + dropout(self.down(F.gelu(self.up(a))), self.p, self.training))
@@ -162,11 +162,11 @@ class PaddedTransformer(ItemEncoder):
 
     def run(
         self,
-        x: Tensor,  # [P,W,D] embedded cells
+        x: Tensor,  # [P,W,D] embedded slots
         real: Tensor,  # [P,W] which of them may be looked at, `items > 0`
         segment: Tensor | None = None,  # [P,W] of packed rows: equal numbers belong together
         causal: bool = True,
-        at: Tensor | None = None,  # [A] cells to finish; None: all
+        at: Tensor | None = None,  # [A] slots to finish; None: all
     ) -> Tensor:  # [P,W,D]; [A,D] with `at`
         _check_cells(self, x, segment)
         mask = attention_mask(real, segment, causal, x.dtype)
@@ -176,7 +176,7 @@ class PaddedTransformer(ItemEncoder):
 
 # %% ../../nbs/03_encoders.ipynb #92bbe498
 def _look_up(table: nn.Embedding, items: Tensor) -> Tensor:  # [...] ids -> [...,D]
-    "The items' vectors. `vmap` forgets that a lookup of padding has no gradient, so it is told."
+    "The items' vectors. Padding has no gradient; under `vmap`, which forgets that, it is detached."
     x = table(items)
     return torch.where((items > 0)[..., None], x, x.detach()) if is_functorch_wrapped_tensor(x) else x
 
@@ -194,7 +194,7 @@ def in_cells(
     items: Tensor,  # [B,L] ids, or [B,L,D] embeddings
     layout: Layout,
 ) -> tuple[Tensor, Tensor]:  # [P,W] or [P,W,D], and [P,W]
-    "What stands in the cells of a layout, and which cells may be looked at: a blanked item may not."
+    "What stands in the slots of a layout, and which of them may be looked at: a blanked item may not."
     cells, real = items.flatten(0, 1)[layout.source], layout.segment > 0
     return cells, real if items.is_floating_point() else real & (cells > 0)
 
@@ -227,7 +227,7 @@ class Transformer(PaddedTransformer):
     filter, for packed or shorter rows in `run`.
     """
 
-    def where(self, layout: Layout) -> Tensor:  # [P,W], the position 0..L-1 that each cell stands for
+    def where(self, layout: Layout) -> Tensor:  # [P,W], the position 0..L-1 that each slot stands for
         return layout.slot + self.max_len - layout.width
 
     def forward(

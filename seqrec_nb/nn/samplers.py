@@ -19,9 +19,9 @@ from .losses import one_by_one
 def had_items(
     own: Dataset,
     above: int,  # above every item number
-    # the user and the item, sorted by user, then by item; repeats once
+    # the user and the item, sorted by user, then by item; a repeated item once
 ) -> tuple[Tensor, Tensor]:
-    "Who has what."
+    "Which user has which item."
     users = torch.arange(len(own), device=own.device).repeat_interleave(own.lengths)
     had = torch.unique(users * above + own.items)
     return had // above, had % above
