@@ -74,6 +74,7 @@ def plain_signature(text):
     def unlinked(m):
         code = re.sub(r"\[`?([^\]\n`]+)`?\]\([^)\s]+\)", r"\1", m[0])
         code = re.sub(r"<function (.+?) at 0x\w+>", r"\1", code)
+        code = code.replace("__main__.", "")  # of a class that the notebook itself defines
         return re.sub(r"def ([A-Z]\w*)\(\n    \*args, \*\*kwargs\n\):", r"class \1:", code)
 
     text = re.sub(r"```python\n.*?\n```", unlinked, text, flags=re.S)

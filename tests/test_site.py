@@ -433,6 +433,7 @@ def test_the_filters_parts_do_what_they_say():
         " function.*"
     )
     assert "ds:Dataset\n" in signature and "Call self" not in signature
+    assert "c:Config |" in plain_signature("```python\ndef f(\n    c:__main__.Config | None=None\n):\n```")
     table = own_table(
         '<style scoped>x</style><script src="https://cdn/x.js"></script><table border="1"'
         ' class="dataframe"></table>'
