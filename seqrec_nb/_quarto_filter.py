@@ -74,6 +74,7 @@ def plain_signature(text):
     def unlinked(m):
         code = re.sub(r"\[`?([^\]\n`]+)`?\]\([^)\s]+\)", r"\1", m[0])
         code = re.sub(r"<function (.+?) at 0x\w+>", r"\1", code)
+        code = code.replace("__main__.", "")  # of a class that the notebook itself defines
         return re.sub(r"def ([A-Z]\w*)\(\n    \*args, \*\*kwargs\n\):", r"class \1:", code)
 
     text = re.sub(r"```python\n.*?\n```", unlinked, text, flags=re.S)
@@ -214,20 +215,27 @@ def names_in(source):
     return sorted(filter(None, dict.fromkeys(found)), key=lambda n: n.startswith("_"))
 
 
+def source_of(source):
+    "The summary of a cell that defines names, of which it tells four; None: it defines none"
+    names = [f"`{n}`" for n in names_in(source)]
+    more = f" and {len(names) - 4} more" if len(names) > 5 else ""
+    return f"Source of {', '.join(names[:4] if more else names)}{more}" if names else None
+
+
 def fold(source, outputs):
-    "Which summary the code of a cell is folded under; None: it stays open"
+    "Which summary the code of a cell is folded under; None: it stays as it is"
     if '#| code-summary: "Exported source"' in source:
-        names = [f"`{n}`" for n in names_in(source)]
-        more = f" and {len(names) - 4} more" if len(names) > 5 else ""
-        return f"Source of {', '.join(names[:4] if more else names)}{more}" if names else "Imports"
-    if re.search(r"^#\| *(echo: *false|code-fold)", source, re.M):
+        return source_of(source) or "Imports"
+    if re.search(r"^#\| *(echo: *false|code-summary|code-fold:(?! *true))", source, re.M):
         return None
     checks = [any(isinstance(n, ast.Assert) for n in ast.walk(s)) for s in statements(source)]
     if checks and all(checks) or any(checks) and not outputs:
         return "Checks"
     if any(k.startswith("image/") for o in outputs for k in o.get("data", {})):
         return "Code of the figure"
-    return "Code, with checks" if any(checks) else None
+    if any(checks):
+        return "Code, with checks"
+    return source_of(source) if re.search(r"^#\| *code-fold: *true", source, re.M) else None
 
 
 def described(cell, heading):

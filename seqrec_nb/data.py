@@ -186,11 +186,12 @@ def training_ends(self) -> Tensor:  # [U]
     return self.offsets[:-1] + self.trained()
 
 # %% ../nbs/01_data.ipynb #c6c428ec
-def core(df: pd.DataFrame, user, item, k: int) -> pd.DataFrame:
-    "The rows of users and items that have `k` rows each, among these rows."
+def core(df: pd.DataFrame, user, item, k: int, of_item: int | None = None) -> pd.DataFrame:
+    "The rows of users that have `k` rows and of items that have `of_item` (None: `k`), among these rows."
+    of_item = k if of_item is None else of_item
     while True:
         keep = (df.groupby(user)[item].transform("size") >= k) & (
-            df.groupby(item)[user].transform("size") >= k
+            df.groupby(item)[user].transform("size") >= of_item
         )
         if keep.all():
             return df
@@ -204,6 +205,7 @@ def from_frame(
     time: str = "time",  # column to sort by: numbers or datetimes
     # least interactions of a user and of an item; 3 is the least that leave-one-out can use
     k_core: int = 5,
+    item_core: int | None = None,  # least interactions of an item, 1 or more; None: as `k_core`
     names: dict | None = None,  # item id -> name
     name: str = "mine",  # what to call the dataset
     # item id -> list of labels, such as brand and categories; see `with_attributes`
@@ -225,12 +227,14 @@ def from_frame(
     Raises `DataError`, with the place and a remedy, if the table has a wrong column, a missing value, ids of
     several kinds, times without an order, repeated rows or an empty core, if `names` are those of other
     items, and if the order of lines decides for more than `TIES_LIMIT` of the users."""
-    _check_choices(k_core, duplicates=duplicates, ties=ties)
+    item_core = k_core if item_core is None else item_core
+    _check_choices(k_core, item_core, duplicates=duplicates, ties=ties)
     tie_break = [] if tie_break is None else list(tie_break) if isinstance(tie_break, list) else [tie_break]
     every = _in_order(df, [user, item, time], tie_break, duplicates)
-    df = core(every, user, item, k_core)
-    _check_core(df, len(every), k_core)
-    _tell_core(name, k_core, every, df, [user, item])
+    df = core(every, user, item, k_core, item_core)
+    which = f"{k_core}-core" if item_core == k_core else f"core of {k_core} a user and {item_core} an item"
+    _check_core(df, len(every), which)
+    _tell_core(name, which, every, df, [user, item])
     u, user_ids = pd.factorize(df[user])  # users in the order of their first interaction
     order = np.argsort(u, kind="stable")  # user after user, time order kept within each
     df, u = df.iloc[order], u[order]
@@ -787,12 +791,12 @@ def _named(item_ids: np.ndarray, names: dict) -> np.ndarray:  # [N+1] names; an 
     return np.array([""] + [str(x if pd.isna(n) else n) for x, n in zip(item_ids[1:], found)], dtype=object)
 
 
-def _tell_core(name: str, k_core: int, before: pd.DataFrame, df: pd.DataFrame, ids: list):
+def _tell_core(name: str, which: str, before: pd.DataFrame, df: pd.DataFrame, ids: list):
     "Says on stderr what the core left out."
     if len(df) < len(before):
         (had_users, had_items), (users, items) = before[ids].nunique(), df[ids].nunique()
         print(
-            f"{name}: the {k_core}-core leaves {users:,} of {had_users:,} users, {items:,} of"
+            f"{name}: the {which} leaves {users:,} of {had_users:,} users, {items:,} of"
             f" {had_items:,} items, {len(df):,} of {len(before):,} interactions",
             file=sys.stderr,
         )
@@ -931,8 +935,8 @@ def check_order(df: pd.DataFrame, c):
     )
 
 # %% ../nbs/01_data.ipynb #4eacebd0
-def _check_choices(k_core, **given):
-    "Raises `DataError` for a `k_core` that is none, and for duplicates and ties that are no choice."
+def _check_choices(k_core, item_core, **given):
+    "Raises `DataError` for a core that is none, and for duplicates and ties that are no choice."
     known = {"duplicates": ("refuse", "drop", "keep"), "ties": ("refuse", "file order")}
     for what, value in given.items():
         if not isinstance(value, str) or value not in known[what]:
@@ -943,6 +947,8 @@ def _check_choices(k_core, **given):
         raise DataError(
             f"k_core={k_core}: leave-one-out needs three items a user, so k_core must be 3 or more"
         )
+    if not is_whole(item_core) or item_core < 1:
+        raise DataError(f"item_core={item_core!r}: a whole number, 1 or more")
 
 
 def _check_repeats(twice: pd.Series, label):
@@ -955,12 +961,12 @@ def _check_repeats(twice: pd.Series, label):
         )
 
 
-def _check_core(df: pd.DataFrame, before: int, k_core: int):
+def _check_core(df: pd.DataFrame, before: int, which: str):
     "Raises `DataError` where the core has left nothing."
     if df.empty:
         raise DataError(
-            f"the {k_core}-core of these {before:,} interactions is empty: no set of users and items has"
-            f" {k_core} each. Try a smaller k_core (3 at least)"
+            f"the {which} of these {before:,} interactions is empty: no set of users and items has so many"
+            " each. Try a smaller k_core (3 at least), or item_core=1"
         )
 
 

@@ -348,6 +348,7 @@ def test_no_id_is_on_a_page_twice(nb):
 def test_folds_say_what_is_in_them(nb):
     sources = [text(c["source"]) for c in page(nb)["cells"]]
     assert not [s[:200] for s in sources if 'code-summary: "Source"' in s]
+    assert not [s[:200] for s in sources if "#| code-fold: true" in s and "#| code-summary:" not in s]
 
 
 @each
@@ -397,6 +398,10 @@ def test_what_a_fold_says():
     assert fold(f"{exported}def _a(): pass\nclass B: pass\nC = 1", []) == "Source of `B`, `C`, `_a`"
     many = "\n".join(f"X{i} = {i}" for i in range(7))
     assert fold(exported + many, []) == "Source of `X0`, `X1`, `X2`, `X3` and 3 more"
+    folded = "#| code-fold: true\n"  # without a summary Quarto would write `Code` on each
+    assert fold(f"{folded}assert x == 1\n", []) == "Checks"
+    assert fold(f"{folded}def f(x):\n    return x\n", []) == "Source of `f`"
+    assert fold(f'{folded}#| code-summary: "Answer"\nassert x == 1\n', []) is None
     told = {"output_type": "stream", "name": "stderr", "text": "mine: the 3-core leaves 3 users"}
     assert taught({"source": "f()", "outputs": [told]}) == [told]
     assert taught({"source": "assert f()", "outputs": [told]}) == []
@@ -428,6 +433,7 @@ def test_the_filters_parts_do_what_they_say():
         " function.*"
     )
     assert "ds:Dataset\n" in signature and "Call self" not in signature
+    assert "c:Config |" in plain_signature("```python\ndef f(\n    c:__main__.Config | None=None\n):\n```")
     table = own_table(
         '<style scoped>x</style><script src="https://cdn/x.js"></script><table border="1"'
         ' class="dataframe"></table>'

@@ -85,7 +85,7 @@ def tell(args, said: dict | pd.DataFrame, for_a_reader: str):
 def data(args):
     "`seqrec data`."
     df = read_table(args.file, args.user, args.item, args.time, args.time_format)
-    how = dict(k_core=args.core, duplicates=args.duplicates, ties=args.ties)
+    how = dict(k_core=args.core, item_core=args.item_core, duplicates=args.duplicates, ties=args.ties)
     ds = from_frame(df, name=Path(args.file).stem, **how)
     facts = report(ds)
     if args.out:
@@ -191,6 +191,7 @@ def add_commands(commands):  # what `ArgumentParser.add_subparsers` returned
         d.add_argument(f"--{what}", help=f"column of {what}s; default: guessed by its name")
     d.add_argument("--time-format", help="how dates are written, such as %%d.%%m.%%Y; default: found out")
     d.add_argument("--core", type=int, default=5, help="least interactions of a user and of an item")
+    d.add_argument("--item-core", type=int, help="least interactions of an item, where it is another number")
     d.add_argument("--duplicates", choices=("refuse", "drop", "keep"), default="refuse")
     d.add_argument("--ties", choices=("refuse", "file order"), default="refuse", help="rows of one time")
     d.add_argument("--out", help="file to keep the dataset in")
