@@ -26,12 +26,12 @@ def shared_softmax(
     expected: Tensor,  # [k] how often each is expected in the sample, k q
 ) -> Tensor:  # scalar
     "Cross-entropy estimated from a shared sample with logQ correction, a mean over positions with a target."
-    h, target = h[target > 0], target[target > 0]
     own = (h * table[target]).sum(1, keepdim=True)
     others = h @ table[drawn].T - expected.log()
     others = others.masked_fill(target[:, None] == drawn, -torch.inf)
     loss = torch.cat([own, others], 1).logsumexp(1) - own[:, 0]
-    return loss.sum() / loss.new_tensor(len(loss)).clamp_min(1)
+    there = (target > 0).to(loss.dtype)
+    return (loss * there).sum() / there.sum().clamp_min(1)
 
 
 class SharedSample(NextItemLoss):

@@ -10,6 +10,7 @@ __all__ = ['FURTHER', 'dataset_of', 'method_of', 'settings_of', 'experiment_of',
 import ast
 import difflib
 import json
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -100,7 +101,7 @@ def train(args):
     "`seqrec train`."
     e = experiment_of(args)
     ds = e.dataset
-    r = run(e, device=args.device, again=args.again)
+    r = run(e, device=args.device, again=args.again, progress=sys.stderr.isatty())
     if args.artefact:
         model = refit(r, ds) if args.refit else load_model(r, dataset=ds)
         save_artefact(model, ds, args.artefact)
