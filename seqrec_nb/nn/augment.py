@@ -124,7 +124,7 @@ def crop(
     items: Tensor,  # [B,L], or embeddings [B,L,D]
     length: Tensor,  # [B]
     generator: torch.Generator | None = None,
-    # share to keep. ICLRec, CoSeRec, RecStudio .2; CL4SRec in DuoRec's repository .6
+    # share to keep. ICLRec, CoSeRec, RecStudio 0.2; CL4SRec in DuoRec's repository 0.6
     ratio: float = 0.2,
     inclusive_start: bool = False,  # False: ICLRec, CoSeRec. True: DuoRec, RecStudio
 ) -> tuple[Tensor, Tensor]:
@@ -141,7 +141,7 @@ def mask(
     items: Tensor,  # [B,L], or embeddings [B,L,D]
     length: Tensor,  # [B]
     generator: torch.Generator | None = None,
-    # share to cover. ICLRec, CoSeRec .7; CL4SRec in DuoRec's repository, S4Rec .3
+    # share to cover. ICLRec, CoSeRec 0.7; CL4SRec in DuoRec's repository, S4Rec 0.3
     ratio: float = 0.7,
     # what to put there. 0, padding: ICLRec, CoSeRec; N+1: DuoRec, RecStudio; with embeddings a vector [D]
     token: int | Tensor = 0,
@@ -162,8 +162,8 @@ def reorder(
     items: Tensor,  # [B,L], or embeddings [B,L,D]
     length: Tensor,  # [B]
     generator: torch.Generator | None = None,
-    # share to shuffle. ICLRec, RecStudio, S4Rec .2; CoSeRec with a length threshold .7; DuoRec's repository
-    # .6
+    # share to shuffle. ICLRec, RecStudio, S4Rec 0.2; CoSeRec with a length threshold 0.7; DuoRec's repository
+    # 0.6
     ratio: float = 0.2,
     inclusive_start: bool = False,  # False: ICLRec, CoSeRec. True: DuoRec, RecStudio
 ) -> tuple[Tensor, Tensor]:
@@ -371,7 +371,7 @@ def insert(
     length: Tensor,  # [B]
     generator: torch.Generator | None = None,
     similar: Similar = None,  # what to insert
-    ratio: float = 0.4,  # share of the items that get one; CoSeRec .4, on Beauty and Yelp .5
+    ratio: float = 0.4,  # share of the items that get one; CoSeRec 0.4, on Beauty and Yelp 0.5
     least: int = 1,  # CoSeRec: at least one, also in a row of one
 ) -> tuple[Tensor, Tensor]:  # [B,L]: of more than L the most recent
     """Insert before some items the item most similar to each (CoSeRec, at most one an item). Raises
@@ -391,7 +391,7 @@ def substitute(
     length: Tensor,  # [B]
     generator: torch.Generator | None = None,
     similar: Similar = None,  # what to put in its place
-    ratio: float = 0.1,  # share of the items; CoSeRec .1, on Beauty .05
+    ratio: float = 0.1,  # share of the items; CoSeRec 0.1, on Beauty 0.05
     least: int = 1,  # CoSeRec: at least one, also in a row of one
 ) -> tuple[Tensor, Tensor]:
     """Replace some items by the item most similar to each (CoSeRec). Raises `ValueError` without `similar`
@@ -558,7 +558,7 @@ def five_operators(
     mask_ratio: float = 0.7,
     insert_ratio: float = 0.4,
     substitute_ratio: float = 0.1,
-    reorder_ratio: float | None = None,  # None: CoSeRec's, the mask's ratio with a threshold and .2 without
+    reorder_ratio: float | None = None,  # None: CoSeRec's, the mask's ratio with a threshold and 0.2 without
 ):  # an operator (items, length, generator) -> (items, length)
     """One of CoSeRec's five operators for each row. Raises `ValueError` for a `short` of other letters, or
     none.

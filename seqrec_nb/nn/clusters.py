@@ -182,7 +182,7 @@ def check_faiss():  # the module
 
 # %% ../../nbs/07_clusters.ipynb #c026
 class KMeans(nn.Module):
-    """K-means over all rows, fitted anew each epoch from where the last fit ended.
+    """K-means over all rows, fitted again in each epoch, from where the last fit ended.
 
     State is in buffers: `load_state_dict` resumes, the next fit being warm if the saved one would have
     been."""

@@ -42,7 +42,7 @@ class _ChunkedCE(torch.autograd.Function):
     @staticmethod
     def forward(h, table, target, weight, chunk, with_grad):  # target, weight: [M,k]
         n, weight = len(h), (weight * (target > 0)).to(h.dtype)
-        # oneDNN compiles a product anew for each size, and keeps the code
+        # oneDNN compiles a product for each new size, and keeps the code
         h, target, weight = (F.pad(x, (0, 0, 0, -n % min(chunk, 64))) for x in (h, target, weight))
         count = (target > 0).any(1).to(h.dtype).sum().clamp_min(1)
         loss, gh, gt = h.new_zeros(()), torch.empty_like(h), torch.zeros_like(table)
