@@ -589,4 +589,4 @@ def join(name: str, presets: dict[str, Experiment], model: str | None = None):
 def joined(dataset: str) -> dict[str, tuple[Experiment, str | None]]:
     "The systems that joined, and have settings for a dataset."
     all_methods()
-    return {n: (presets[dataset], model) for n, (presets, model) in JOINED.items() if dataset in presets}
+    return {n: (presets[dataset], model or n) for n, (presets, model) in JOINED.items() if dataset in presets}

@@ -13,9 +13,14 @@ os.environ["SEQREC_STILL"] = "1"  # one test makes the playgrounds of the site m
 os.chdir(Path(__file__).parent.parent)  # where nbdev looks for settings.ini
 
 
+FIRST = "repository", "workers", "queue", "benchmarks", "oracles", "resume", "browser"
+
+
 def pytest_collection_modifyitems(items):
-    "A package that is out of step with its notebooks is said first: it explains the failures after it."
-    items.sort(key=lambda o: o.path.name != "test_repository.py")
+    """A package that is out of step with its notebooks is said first: it explains the failures after it. Then
+    come the long tests, so that none of them is left to one process at the end.
+    """
+    items.sort(key=lambda o: [o.path.name == f"test_{n}.py" for n in FIRST], reverse=True)
 
 
 @pytest.fixture(autouse=True)

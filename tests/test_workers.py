@@ -66,13 +66,17 @@ def test_two_workers_and_one_process(tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["bce", "GenNi", "CL4SRec", "FENRec"])
+SLOW = [pytest.param(n, marks=pytest.mark.slow) for n in ("bce", "CL4SRec")]
+
+
+@pytest.mark.parametrize("name", ["GenNi", "FENRec", *SLOW])
 def test_workers_that_draw_stay_together(tmp_path, name):
     "Negatives, views, noise, a hardness that adjusts itself, clusters: one model, and its loss falls."
     losses, _ = two(tmp_path, name)
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow  # Ray Train starts slowly, and test_queue has a Ray of its own
 def test_on_ray(tmp_path):
     ray = pytest.importorskip("ray", reason="Ray is an extra: pip install 'seqrec_nb[ray]'")
     from ray.train import RunConfig

@@ -37,9 +37,9 @@ def reported(
     # count figures that carry a note too, such as those a paper took over from another one
     copied: bool = False,
     source: str = "",  # what the source begins with, such as "FENRec"; default: all
-) -> pd.DataFrame:  # model, metric -> "low", "high", "sources"
-    """The range of the published figures of each model. Raises `ValueError` for a dataset of which none is
-    known.
+) -> pd.DataFrame:  # model, metric -> "low", "high", "sources", "selection"
+    """The range of the published figures of each model, and how epoch and settings were chosen where a source
+    says so. Raises `ValueError` for a dataset of which none is known.
     """
     t = pd.read_csv(data_dir() / "published.tsv", sep="\t", keep_default_na=False)
     if dataset not in set(t.dataset):
@@ -47,7 +47,9 @@ def reported(
             f"no published figures of {dataset!r}; there are some of {', '.join(sorted(set(t.dataset)))}"
         )
     t = t[(t.dataset == dataset) & (copied | (t.note == "")) & t.source.str.startswith(source)]
-    return t.groupby(["model", "metric"]).value.agg(low="min", high="max", sources="count")
+    out = t.groupby(["model", "metric"]).value.agg(low="min", high="max", sources="count")
+    said = t[t.selection != ""].groupby(["model", "metric"]).selection
+    return out.assign(selection=said.agg(lambda s: " / ".join(dict.fromkeys(s)))).fillna({"selection": ""})
 
 # %% ../../nbs/29_baselines.ipynb #c009
 SMALLER = dict(
@@ -210,6 +212,7 @@ def beside(
         for m in metric[:2]:
             p = printed.loc[(names[name], m)] if (names.get(name), m) in printed.index else None
             row[f"published {m}"], row[f"{m} off"] = _held_against(row[m], p)
+        row["selection"] = "" if p is None else p.selection
     t = pd.DataFrame(rows).T.infer_objects()
     t["below the counter"] = t[by] < t.loc[counter, by]
     return t.sort_values(["trained", by])
@@ -289,6 +292,8 @@ def comparison_table(
     out["seeds"] = [str(n) if trained else "" for n, trained in zip(t.seeds, t.trained)]
     for m in metric[:2]:
         out[f"published {m}"], out[f"off, {m}"] = t[f"published {m}"], t[f"{m} off"].map(off)
+    if t.selection.any():
+        out["how the published was chosen"] = t.selection
     out["best epoch"] = [
         f"{runs[n][0].about['best']['epoch']} of {len(runs[n][0].history)}" if t.trained[n] else ""
         for n in t.index
