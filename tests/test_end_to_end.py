@@ -1,5 +1,7 @@
-"""A table that the project has never seen goes from its file to a served model, by five lines of Python and by
-the command line alone, and both answer alike. `pytest -m slow -s tests/test_end_to_end.py` prints what it took.
+"""A table that the project has never seen goes from its file to a served model, by five lines of Python and
+by the command line alone, and both answer alike.
+
+`pytest -m slow -s tests/test_end_to_end.py` prints what it took.
 """
 
 import json
