@@ -697,7 +697,8 @@ def parted(
     ds: Dataset, protocol: Protocol, device: str | None = None
 ) -> tuple[Dataset, Dataset]:  # what a method gets, and what it is asked of
     """The two sides of a split, which are one under leave-one-out. Raises `DataError` for a split by time of
-    a dataset without times, and `ValueError` for one that is cut in time under leave-one-out.
+    a dataset without times, and `ValueError` for a dataset that has a split under leave-one-out, or none
+    under a split of its own.
     """
     check_split(ds, protocol)
     if protocol.split == "leave-one-out":
@@ -910,9 +911,17 @@ def _check_targets(e: Experiment, objective: Objective, r: Rows):
 
 
 def check_split(ds: Dataset, protocol: Protocol):
-    "Raises `ValueError` for a dataset that is cut in time where the protocol leaves one out."
+    "Raises `ValueError` for a dataset and a protocol of which one knows a split and the other does not."
     if protocol.split == "leave-one-out" and ds.split is not None:
-        raise ValueError(f"{ds.name} is cut in time: run(..., split='time'), or replace(ds, split=None)")
+        raise ValueError(
+            f"{ds.name} has a split: run(..., split='own'), or split='time' if it is cut in time, or"
+            " replace(ds, split=None)"
+        )
+    if protocol.split == "own" and ds.split is None:
+        raise ValueError(
+            f"{ds.name} has no split of its own: from_frame(..., split='column') or own_split(ds, labels)"
+            " makes one; or split='leave-one-out'"
+        )
 
 # %% ../nbs/12_runs.ipynb #da097bc6
 def _fingerprint(ds) -> str:  # of the content, so that two datasets of one name are two

@@ -374,8 +374,8 @@ class Protocol(Config):
     spare_held_out: bool = setting(False, "never draw held-out items as negatives, many authors' habit")
     split: str = setting(
         "leave-one-out",
-        "what is held out: each user's last two items, or what came after two moments",
-        choices=("leave-one-out", "time"),
+        "what is held out: each user's last two items, what came after two moments, or what the data say",
+        choices=("leave-one-out", "time", "own"),
     )
     valid_users: int | None = setting(
         None, "users that validation asks, the same ones each time; None: all", least=1

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..batches import REGISTERED, user_rows
+from ..batches import REGISTERED, training_part, user_rows
 from ..data import DataError, from_frame, load, read_dataset, registry, save_dataset
 from ..evaluate import ranks, readable, table
 from ..methods.counts import DecayedTransitions, Popularity
@@ -67,8 +67,11 @@ def settings_of(texts: list[str]) -> dict:  # ["lr=0.002"] -> {"lr": 0.002}
 
 def experiment_of(args):
     "What `train` and `search` are asked for. Raises `ValueError` for settings that cannot be."
+    ds, settings = dataset_of(args.data), settings_of(args.set)
+    if ds.split is not None:
+        settings = {"split": "own"} | settings
     try:
-        return experiment(method_of(args.method), dataset_of(args.data), **settings_of(args.set))
+        return experiment(method_of(args.method), ds, **settings)
     except TypeError as e:  # a name that is none
         raise ValueError(e.args[0]) from e
 
@@ -87,6 +90,7 @@ def data(args):
     "`seqrec data`."
     df = read_table(args.file, args.user, args.item, args.time, args.time_format)
     how = dict(k_core=args.core, item_core=args.item_core, duplicates=args.duplicates, ties=args.ties)
+    how["split"] = args.split
     ds = from_frame(df, name=Path(args.file).stem, **how)
     facts = report(ds)
     if args.out:
@@ -115,10 +119,12 @@ def evaluate(args):
     "`seqrec evaluate`."
     ds = dataset_of(args.data)
     test = user_rows(ds, "test")
-    counters = {"popularity": Popularity(ds), "decayed transitions": DecayedTransitions(ds)}
+    known = ds if ds.split is None else training_part(ds)
+    counters = {"popularity": Popularity(known), "decayed transitions": DecayedTransitions(known)}
     found = {n: ranks(m, test) for n, m in counters.items()}
+    split = None if ds.split is None else "own"
     for r in find_runs(dataset=ds.name):
-        if len(r.ranks) == len(test) and r.about["protocol"].get("split") is None:
+        if len(r.ranks) == len(test) and r.about["protocol"].get("split") == split:
             found[str(r.experiment).replace("ds", args.data, 1)] = r.ranks
     t = table(found)
     tell(args, t, readable(t).to_string())
@@ -195,6 +201,9 @@ def add_commands(commands):  # what `ArgumentParser.add_subparsers` returned
     d.add_argument("--item-core", type=int, help="least interactions of an item, where it is another number")
     d.add_argument("--duplicates", choices=("refuse", "drop", "keep"), default="refuse")
     d.add_argument("--ties", choices=("refuse", "file order"), default="refuse", help="rows of one time")
+    d.add_argument(
+        "--split", help="column that says of each row: train, valid or test; default: leave-one-out"
+    )
     d.add_argument("--out", help="file to keep the dataset in")
     t = _of_data(commands, "train", "train a method on a dataset, and rank the test items once")
     t.add_argument("--artefact", help="file to write the model to, for recommend, export and serve")
