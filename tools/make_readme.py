@@ -3,12 +3,13 @@
 import base64
 import posixpath
 import re
+from configparser import ConfigParser
 from pathlib import Path
 
 import nbformat
 from nbconvert import MarkdownExporter
 
-from seqrec_nb._quarto_filter import one_line
+from seqrec_nb._quarto_filter import one_line, opened_in
 
 ROOT = Path(__file__).parent.parent
 # sections that are for the site alone
@@ -24,6 +25,14 @@ def kept(cells):
             out = heading[0] in LEFT_OUT
         left += [] if out else [c]
     return left
+
+
+def badges():
+    "A cell that opens the notebook elsewhere, or none where settings.ini has no address"
+    config = ConfigParser(delimiters=["="])
+    config.read(ROOT / "settings.ini", encoding="utf-8")
+    said = opened_in("index.ipynb", config["DEFAULT"]["git_url"], config["DEFAULT"]["branch"])
+    return [nbformat.v4.new_markdown_cell(said)] if said else []
 
 
 def moving(cells):
@@ -62,8 +71,8 @@ def make():
                 for o in (alt or ["picture"])[:1]
             ]
         cells.append(c)
-    nb.cells = cells
-    pictures = moving(cells)
+    nb.cells = cells[:1] + badges() + cells[1:]
+    pictures = moving(nb.cells)
     nb.metadata["language_info"] = {"name": "python"}
     exporter = MarkdownExporter()
     text, res = exporter.from_notebook_node(nb, {"output_files_dir": "README_files", "unique_key": "README"})
