@@ -126,7 +126,7 @@ def intents(prototype, balanced):
     chosen = [ORANGE if i == k else BLUE for i in range(K)]
     bars = trace("bar", x=found.cosine[k], y=list(range(1, NEAREST + 1)), orientation="h", text=names)
     bars |= dict(marker=dict(color=colours), textposition="inside", insidetextanchor="start")
-    # not black, which a dark page turns to white: the bars stay as light as they are
+    # not black, which a dark page turns light: the bars stay as they are
     bars |= dict(textfont=dict(color="#111111"), hoverinfo="text")
     bins = [f"{a}" if b - a == 1 else f"{a}-{b - 1}" for a, b in zip(BINS, BINS[1:])] + [f"{BINS[-1]}+"]
     drawn = [
