@@ -30,7 +30,11 @@ setup(
     # data/ is at the root; an installed copy finds it as seqrec_nb/_data
     packages=find_packages(include=["seqrec_nb", "seqrec_nb.*"]) + ["seqrec_nb._data"],
     package_dir={"seqrec_nb._data": "data"},
-    package_data={"seqrec_nb.play": ["*.js"], "seqrec_nb._data": ["*.json", "*.txt", "*.tsv"]},
+    # with the stored runs, so that a page of the book says the same without a checkout
+    package_data={
+        "seqrec_nb.play": ["*.js"],
+        "seqrec_nb._data": ["*.json", "*.txt", "*.tsv", "results/*.run", "results/weights/*.run"],
+    },
     entry_points={
         "console_scripts": cfg["console_scripts"].split(),
         "nbdev": [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"],

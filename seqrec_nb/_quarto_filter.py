@@ -397,6 +397,34 @@ def own_links(text):
     return text if cfg.git_url else re.sub(r"\[source\]\([^)]*\)\{[^}]*\}", "", text)
 
 
+def opened_in(name, git_url, branch):
+    "Two badges that open a notebook elsewhere; nothing where the project is not published on GitHub"
+    where = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+?)(?:\.git)?/?", git_url.strip())
+    if not where:
+        return ""
+    colab = f"https://colab.research.google.com/github/{where[1]}/blob/{branch}/nbs/{name}"
+    binder = f"https://mybinder.org/v2/gh/{where[1]}/{branch}?urlpath=lab/tree/nbs/{name}"
+    clone = f"!git clone https://github.com/{where[1]} here && pip install './here[lab]'"
+    return (
+        f"[![Open in Colab](../colab.svg)]({colab}) [![Open in Binder](../binder.svg)]({binder})"
+        f" In Colab, run first: `{clone}`, then `%cd here/nbs`."
+    )
+
+
+def badges(page, text):
+    "The badges of the notebook in `text`, under its title"
+    from nbdev.config import get_config
+
+    cfg = get_config()
+    if not cfg.git_url.strip():
+        return
+    notebooks = (Path(__file__).parent.parent / "nbs").glob("*.ipynb")
+    name = next((p.name for p in notebooks if p.read_text(encoding="utf-8") == text), None)
+    if name and (said := opened_in(name, cfg.git_url, cfg.branch)):
+        cell = {"cell_type": "markdown", "id": "badges", "metadata": {}, "source": [said]}
+        page["cells"].insert(1, cell)
+
+
 def filter_text(text):
     "The notebook in `text`, JSON, as Quarto shall see it"
     from nbdev.processors import insert_warning
@@ -414,6 +442,7 @@ def filter_text(text):
     finish_cells(page["cells"], source)
     alive(page["cells"])
     in_lab(page["cells"])
+    badges(page, text)
     return own_links(json.dumps(page, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -1,5 +1,6 @@
 "Citations, the glossary, and what is computed from the package, agree with the pages."
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -117,3 +118,54 @@ def test_each_term_is_on_the_page_that_it_links_to():
         if not any(re.search(rf"(?<!\w){re.escape(n.lower())}", text) for n in names):
             silent.append(f"{page} has no word of {term}")
     assert not silent
+
+
+# what a page says of itself at its opening
+TIME = re.compile(r"Time:\s+(?:about\s+)?(\w+)\s+minutes?\b")
+BEFORE = re.compile(r"Read before:(.*?)Time:", re.S)
+
+
+def test_every_page_says_how_long_it_takes():
+    silent = [p.name for p in PAGES if p.stem != "index" and not TIME.search(markdown(p))]
+    assert not silent
+
+
+def of_the_home_page(name):
+    "The literal of a name in the code of the home page."
+    cells = json.loads((ROOT / "nbs" / "index.ipynb").read_text(encoding="utf-8"))["cells"]
+    for c in cells:
+        if c["cell_type"] == "code" and re.search(rf"^{name} = ", code := "".join(c["source"]), re.M):
+            for s in ast.parse(code).body:
+                if isinstance(s, ast.Assign) and s.targets[0].id == name:
+                    return ast.literal_eval(s.value)
+    raise KeyError(name)
+
+
+def test_the_home_page_names_chapters_as_they_are():
+    listed = of_the_home_page("PAGES")
+    there = {p.stem: markdown(p) for p in PAGES}
+    assert set(listed) <= set(there)
+    as_it_is = {p: (re.match(r"# (.+)", there[p])[1], int(TIME.search(there[p])[1])) for p in listed}
+    assert listed == as_it_is
+    ways = [way for _, way in of_the_home_page("DOORS").values()]
+    weeks = [pages for _, pages, _ in of_the_home_page("WEEKS").values()]
+    assert len(ways) == 3 and len(weeks) == 12
+    assert {p for pages in ways + weeks for p in pages} == set(listed)
+
+
+def test_the_course_teaches_nothing_before_what_it_needs():
+    weeks = of_the_home_page("WEEKS")
+    week_of = {p: w for w, (_, pages, _) in weeks.items() for p in pages}
+    assert sum(len(pages) for _, pages, _ in weeks.values()) == len(week_of)
+
+    def before(week):
+        return {week}.union(*map(before, weeks[week][2]))
+
+    needed = {
+        p: re.findall(r"\((\w+)\.ipynb", BEFORE.search(markdown(ROOT / f"nbs/{p}.ipynb"))[1]) for p in week_of
+    }
+    late = [
+        (p, n) for p in needed for n in needed[p] if n in week_of and week_of[n] not in before(week_of[p])
+    ]
+    assert not late
+    assert sum(n in week_of for p in needed for n in needed[p]) > 20

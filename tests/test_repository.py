@@ -231,8 +231,8 @@ def test_wheel_carries_the_data(tmp_path):
     )
     inside = set(zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist())
     wanted = {
-        f"seqrec_nb/_data/{p.name}"
-        for p in (ROOT / "data").iterdir()
-        if p.suffix in (".json", ".txt", ".tsv")
+        f"seqrec_nb/_data/{p.relative_to(ROOT / 'data').as_posix()}"
+        for p in (ROOT / "data").rglob("*")
+        if p.suffix in (".json", ".txt", ".tsv", ".run")
     }
     assert wanted and not wanted - inside

@@ -26,6 +26,7 @@ from seqrec_nb._quarto_filter import (
     numbers_right,
     one_line,
     one_link,
+    opened_in,
     own_table,
     page_output,
     plain_signature,
@@ -525,3 +526,22 @@ def test_render(tmp_path):
         if (hosts := LOADS.findall(path.read_text(encoding="utf-8")))
     }
     assert not foreign
+
+
+def test_badges_open_a_notebook_where_the_project_is_published(monkeypatch):
+    nb = ROOT / "nbs" / "62_replay.ipynb"
+    text_of_it = nb.read_text(encoding="utf-8")
+    config = get_config()
+    assert not config.git_url and "colab" not in filter_text(text_of_it)
+    monkeypatch.setitem(config.d, "git_url", "https://github.com/someone/seqrec_nb")
+    said = "\n".join(text(c["source"]) for c in json.loads(filter_text(text_of_it))["cells"][:3])
+    colab = "https://colab.research.google.com/github/someone/seqrec_nb/blob/main/nbs/62_replay.ipynb"
+    binder = "https://mybinder.org/v2/gh/someone/seqrec_nb/main?urlpath=lab/tree/nbs/62_replay.ipynb"
+    assert (
+        f"]({colab})" in said
+        and f"]({binder})" in said
+        and "git clone https://github.com/someone/seqrec_nb here" in said
+    )
+    pictures = re.findall(r"!\[Open in \w+\]\(([^)]+)\)", said)
+    assert len(pictures) == 2 and all((nb.parent / p).is_file() for p in pictures)
+    assert not LOADS.search(said) and opened_in("a.ipynb", "https://example.org/x", "main") == ""

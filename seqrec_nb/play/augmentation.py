@@ -176,7 +176,7 @@ def drawing(left: list, right: list, lines: list) -> dict:
     joined = trace("scatter", x=xs, y=ys, mode="lines", line=dict(color="#cccccc", width=1))
     joined |= dict(hoverinfo="skip", showlegend=False)
     layout = canvas("", height=460, width=640, margin=dict(l=10, r=10, t=60, b=10), showlegend=True)
-    layout["xaxis"] |= dict(visible=False, range=[-1.4, 2.4])
+    layout["xaxis"] |= dict(visible=False, range=[-1.8, 2.7])
     high = max(0, right[0][0]) if right else 0
     layout["yaxis"] |= dict(visible=False, range=[0.5 - max(len(left), 8), high + 0.7])
     layout |= dict(legend=dict(orientation="h", x=0, y=1.02, yanchor="bottom"))

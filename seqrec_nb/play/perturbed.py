@@ -93,6 +93,7 @@ def column(scores: Tensor, place: float, held: int, known: list[int], side: str)
     colours = [ORANGE if i == held else BLUE if i in known else "#ffffff" for i in shown]
     marker = dict(size=9, color=colours, line=dict(width=1, color=BLUE))
     how = dict(mode="markers+text", text=words, textposition=f"middle {side}", textfont=dict(size=10))
+    how["cliponaxis"] = False  # names may reach into the margin
     return trace("scatter", x=[place] * len(y), y=y, marker=marker, hoverinfo="text", **how)
 
 
@@ -131,7 +132,7 @@ def perturbed(user, eps, steps):
         dict(x=x, y=-0.1, text=t, showarrow=False) for x, t in ((0, "<b>before</b>"), (1, "<b>after</b>"))
     ]
     layout = canvas(
-        "", height=400, xaxis=dict(range=[-1.75, 2.75], **hidden), margin=dict(l=5, r=5, t=10, b=10)
+        "", height=400, xaxis=dict(range=[-2.1, 3.1], **hidden), margin=dict(l=5, r=5, t=10, b=10)
     )
     layout |= dict(annotations=words, width=700)
     layout["yaxis"] |= dict(range=[12.4, -0.8], **hidden)

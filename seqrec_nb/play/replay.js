@@ -54,11 +54,12 @@
     }, [""]).join("<br>");
   }
   // A layout as wide as there is room: on a phone with smaller letters, and the panels of a row one below the other.
-  function fitted(layout, room) {
+  function fitted({ data, layout }, room) {
     const width = Math.min(layout.width ?? 700, room), narrow = room < 600;
     const size = (layout.font?.size ?? 12) * (narrow ? 0.85 : 1), margin = { l: 80, r: 80, t: 100, b: 80, ...layout.margin };
     const panels = row(layout), stacked = narrow && panels.length > 1;
     Object.assign(layout, { width, margin, font: { ...layout.font, size } });
+    for (const part of narrow ? data : []) if (part.textfont?.size) part.textfont.size *= 0.85;
     const free = width - margin.l - margin.r, line = 1.4 * size;
     let lines = 1;
     for (const { x, title } of panels.filter((p) => p.title)) {
@@ -106,7 +107,7 @@
     });
     const [made, sentence] = pack.states ? recorded(places) : computed(places);
     told.textContent = sentence;
-    fitted(made.layout, plot.clientWidth);
+    fitted(made, plot.clientWidth);
     drawn = look();
     const { data, layout } = dark() ? darkened(made) : made;
     Plotly.react(plot, data, layout, { displayModeBar: false });
