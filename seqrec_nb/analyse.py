@@ -167,8 +167,11 @@ def umap(x: Tensor, neighbours: int = 15, seed: int = 0) -> Tensor:  # [S,D] -> 
 
 
 def item_table(objective: Objective, ds: Dataset) -> dict[str, Tensor]:
-    'The vectors of all items in half precision (`"items"` [N+1,D]), for pages that move them.'
-    return {"items": objective.encoder.table()[: ds.n_items + 1].detach().half()}
+    """The vectors of all items in half precision (`"items"` [N+1,D]) and how often each is taken (`"taken"`
+    [N+1]), for pages that move them.
+    """
+    taken = torch.bincount(ds.items, minlength=ds.n_items + 1).int()
+    return {"items": objective.encoder.table()[: ds.n_items + 1].detach().half(), "taken": taken}
 
 
 def item_maps(objective: Objective, ds: Dataset) -> dict[str, Tensor]:

@@ -17,13 +17,9 @@ import torch
 from torch import Tensor
 
 from ..analyse import same_threads
-from ..data import at_hand, load
-from ..methods.sasrec import SASRec
-from ..methods.sparseennet import SparseEnNet
 from .base import BLUE, GREY, RED, Choice, canvas, figure, playground, trace
 from .maps import nearest
-from .small import builtin, small_model
-from ..runs import Run, find_runs
+from ..runs import Run, find_runs, published_dir
 
 # %% ../../nbs/82_umap.ipynb #04cbe1ce
 COLD = 10  # at most so many interactions, as in the paper
@@ -41,35 +37,34 @@ class Tables:
     items: tuple[str, ...]  # [S] in words
 
 
-def tables_of(names, tables, ds, title: str) -> Tables:  # tables: two of [N+1,D], padding first
+def tables_of(pair: list[Run]) -> Tables:
     "The tables' rows for all items, or for a fixed random sample where there are too many."
-    count = torch.bincount(ds.items, minlength=ds.n_items + 1)
-    order = torch.randperm(ds.n_items, generator=torch.Generator().manual_seed(0))[:MOST]
-    items = order.sort().values + 1
-    vectors = tuple(t.detach().float()[items] for t in tables)
-    return Tables(title, names, vectors, count[items].numpy(), tuple(ds.show(i) for i in items.tolist()))
+    taken = next(r.tensors["taken"] for r in pair if "taken" in r.tensors)
+    n = len(taken) - 1  # the first row is the padding's
+    items = torch.randperm(n, generator=torch.Generator().manual_seed(0))[:MOST].sort().values + 1
+    names = tuple(f"{r.about['method']}, seed {r.about['seed']}" for r in pair)
+    vectors = tuple(r.tensors["items"].float()[items] for r in pair)
+    dataset = pair[0].about["dataset"] + ", a sample of its items" * (n > MOST)
+    return Tables(dataset, names, vectors, taken[items].numpy(), tuple(f"item {i}" for i in items.tolist()))
 
 
 def pair_with_tables(runs: list[Run]) -> list[Run]:  # two of one dataset and of different methods, or []
     "The latest runs that keep an item table, SparseEnNet the second where it is among them."
-    runs = [r for r in runs if "items" in r.tensors and r.about["dataset"] in at_hand()]
-    latest = {}
+    runs, latest = [r for r in runs if "items" in r.tensors], {}
     for r in sorted(runs, key=lambda r: r.about["finished"]):
         latest.setdefault(r.about["dataset"], {})[r.about["method"]] = r
     pairs = [list(methods.values())[-2:] for methods in latest.values() if len(methods) > 1]
+    pairs = [p for p in pairs if any("taken" in r.tensors for r in p)]
     return sorted(pairs[0], key=lambda r: r.about["method"] == "SparseEnNet") if pairs else []
 
 
 @cache
 def tables(folder=None) -> Tables:
-    "Of stored runs, or of two small models. Their seeds differ: untrained items must not lie alike by birth."
-    if pair := pair_with_tables(find_runs(folder)):
-        names = tuple(f"{r.about['method']}, seed {r.about['seed']}" for r in pair)
-        ds = load(pair[0].about["dataset"])
-        return tables_of(names, [r.tensors["items"] for r in pair], ds, ds.name)
-    models = small_model(SASRec)[0], small_model(SparseEnNet, n_clusters=32, seed=1)[0]
-    names = "small SASRec", "small SparseEnNet"
-    return tables_of(names, [m.encoder.table() for m in models], builtin()[0], "the built-in dataset")
+    "Of two stored runs. Raises `ValueError` where no two of one dataset keep their tables."
+    pair = pair_with_tables(find_runs(folder or published_dir()))
+    if not pair:
+        raise ValueError("no two runs of one dataset keep their item tables: attach(run, item_table)")
+    return tables_of(pair)
 
 # %% ../../nbs/82_umap.ipynb #8cf9bde3
 def neighbours_of(x: np.ndarray, k: int, metric: str) -> tuple[np.ndarray, np.ndarray]:  # [S,k], [S,k]
