@@ -2633,6 +2633,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/seqrec_nb', 'doc_host': ''
                                                                                            'seqrec_nb/production/tables.py'),
                                              'seqrec_nb.production.tables._extreme': ( 'tables.html#_extreme',
                                                                                        'seqrec_nb/production/tables.py'),
+                                             'seqrec_nb.production.tables._listed': ( 'tables.html#_listed',
+                                                                                      'seqrec_nb/production/tables.py'),
                                              'seqrec_nb.production.tables._orderless': ( 'tables.html#_orderless',
                                                                                          'seqrec_nb/production/tables.py'),
                                              'seqrec_nb.production.tables._parsed': ( 'tables.html#_parsed',

@@ -52,7 +52,7 @@ def clear_error(call, *args, **kw):
         )
         text = str(e.args[0])
         sentences = [s for s in re.split(r"[.!?:](?:\s+(?=[A-Z])|$)", text) if s]
-        assert 14 < len(text) < 500 and "\n" not in text and len(sentences) <= 2, text
+        assert 12 < len(text) < 500 and "\n" not in text and len(sentences) <= 2, text
         return text
     raise AssertionError(f"accepted in silence: {getattr(call, '__name__', call)} {kw}")
 

@@ -304,6 +304,14 @@ def _answer_errors(app, metrics: Metrics):
     "Each error as a status and a sentence."
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse
+    from starlette.exceptions import HTTPException
+
+    async def told(request, e):  # what the framework itself refuses: a path, a verb, bytes that are no text
+        status, text = e.status_code, e.detail
+        if status == 400:
+            status, text = 422, "the body is no JSON in UTF-8: send it as such"
+        metrics.questions.labels(str(status)).inc()
+        return JSONResponse({"error": text}, status, e.headers)
 
     def refusing(status: int, text):
         async def refuse(request, e):
@@ -313,6 +321,7 @@ def _answer_errors(app, metrics: Metrics):
         return refuse
 
     deep = "the body holds lists in lists in lists: give a list of ids"
+    app.add_exception_handler(HTTPException, told)
     app.add_exception_handler(RequestValidationError, refusing(422, _malformed))
     app.add_exception_handler(RecursionError, refusing(422, lambda e: deep))
     app.add_exception_handler(KeyError, refusing(422, lambda e: str(e.args[0])))

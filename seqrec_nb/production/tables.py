@@ -32,7 +32,7 @@ def guess_columns(
     column fits, or several do, and where one that was named is not there.
     """
     if missing := [c for c in named.values() if c not in columns]:
-        raise DataError(f"there is no column {missing[0]!r}; the columns are {', '.join(map(str, columns))}")
+        raise DataError(f"there is no column {missing[0]!r:.60}; the columns are {_listed(columns)}")
     found = dict(named)
     for what, words in NAMES.items():
         if what in named:
@@ -42,11 +42,14 @@ def guess_columns(
         fits = exact if len(exact) == 1 else fits
         if len(fits) != 1:
             said = f"{' and '.join(map(repr, fits))} could both be" if fits else "no column is clearly"
-            raise DataError(
-                f"{said} the {what}: name it, {what}='...'; the columns are {', '.join(map(str, columns))}"
-            )
+            raise DataError(f"{said} the {what}: name it, {what}='...'; the columns are {_listed(columns)}")
         found[what] = fits[0]
     return found
+
+
+def _listed(columns) -> str:  # for a message: the first ten, none of them long
+    names = [" ".join(str(c).split())[:30] for c in columns[:10]]
+    return ", ".join(names) + f" and {len(columns) - 10:,} more" * (len(columns) > 10)
 
 
 def _parts(column) -> set[str]:  # "customerId", "customer_id" -> {"customer", "id"}
@@ -151,8 +154,16 @@ def _read_csv(path: Path, separator: str | None) -> pd.DataFrame:
         if separator is None:
             return pd.read_csv(path, sep=None, engine="python", encoding_errors="strict", **how)
         return pd.read_csv(path, sep=separator, **how)
+    except UnicodeDecodeError as e:
+        raise DataError(
+            f"{path} is no text in UTF-8: save it as such, or convert it, with iconv for example"
+        ) from e
     except (ValueError, OSError, EOFError, pd.errors.ParserError) as e:
-        raise DataError(f"{path} cannot be read as CSV: {str(e).splitlines()[0]}") from e
+        reason = str(e).splitlines()[0].rpartition(": ")[2]
+        raise DataError(
+            f"{path} cannot be read as CSV ({reason}): each line needs as many fields as the first, and each"
+            " quote a second one"
+        ) from e
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
