@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load as tensors_of
 from safetensors.torch import save_file
 from torch import Tensor
@@ -621,7 +621,9 @@ def write_tensors(
     kind: str,  # under which name the text stands, such as "dataset"
     text: str,
 ):
-    "Write tensors, a text and the digest of both to `path`, whole or not at all."
+    """Write tensors, a text and the digest of both to `path`, whole or not at all. Raises `OSError` where
+    there is no room for it.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -630,6 +632,11 @@ def write_tensors(
         with open(part, "rb+") as f:
             os.fsync(f.fileno())
         os.replace(part, path)
+    except SafetensorError as e:
+        raise OSError(
+            f"{path} could not be written, since the disk is full or files may not be so large ({e}): make"
+            " room, and give the same command again"
+        ) from e
     finally:
         part.unlink(missing_ok=True)
 

@@ -1,8 +1,7 @@
 "Libraries that do one thing well, as a check on ours."
 
+import pytest
 import torch
-from ranx import Qrels, Run
-from ranx import evaluate as ranx_evaluate
 
 from seqrec_nb.batches import user_rows
 from seqrec_nb.data import load
@@ -11,7 +10,11 @@ from seqrec_nb.nn.encoders import Transformer
 from seqrec_nb.train import NextItem
 
 
+@pytest.mark.slow  # numba compiles ranx anew in each process
 def test_metrics_agree_with_ranx():
+    from ranx import Qrels, Run
+    from ranx import evaluate as ranx_evaluate
+
     ds = load()
     test = user_rows(ds, "test")
     torch.manual_seed(0)
